@@ -1,0 +1,50 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test gpu-check clean
+
+help:
+	@echo "make run        install into $(VENV), then compare soft and hard memory access on the Copy task"
+	@echo "make test       ruff, mypy and the tests, with the development tools installed into $(VENV)"
+	@echo "make gpu-check  the tests that need a CUDA device; an error where there is none"
+	@echo "make clean      remove $(VENV), caches and build products; runs/ stays"
+	@echo "Variables: PYTHON=$(PYTHON) (3.11 or newer), VENV=$(VENV)"
+
+run: $(VENV)/.installed
+	$(BIN)/hardmem compare copy
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict -p hardmem
+	$(BIN)/python -m pytest
+
+gpu-check: $(VENV)/.installed-dev
+	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' \
+		|| { echo "make gpu-check: PyTorch sees no CUDA device here, so no test was run." >&2; exit 1; }
+	$(BIN)/python -m pytest -m gpu
+
+# A stamp is the last thing its recipe makes, so an interrupted installation leaves none and is done again.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(call create_venv)
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt
+	$(call create_venv)
+	$(PIP) install -c constraints.txt -e ".[dev]"
+	@touch $(VENV)/.installed $@
+
+define create_venv
+@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
+	"hardmem needs Python 3.11 or newer, but $(PYTHON) is %d.%d; name another with: make PYTHON=..." % v[:2])'
+$(PYTHON) -m venv $(VENV)
+endef
+
+clean:
+	rm -rf $(VENV) build dist hardmem.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find $(wildcard hardmem envs agents tests benchmarks examples) -name __pycache__ -type d -prune -exec rm -rf {} +

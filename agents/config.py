@@ -1,0 +1,172 @@
+"""Configurations: one frozen dataclass per kind of training. Flags, their help and the files of a run come from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import torch
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """What every training has in common."""
+
+    seed: int = 0
+    """Seeds everything: weights, problems, choices, validation."""
+    device: str = "auto"
+    """Where to train: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"."""
+    num_symbols: int = 8
+    """Symbols of the task, blank excluded."""
+    max_length: int = 10
+    """Longest problem to learn; the goal is every length from 1 to this one."""
+    start_length: int = 5
+    """Longest problem shown at first."""
+    promote_at: float = 0.9
+    """Share of exact greedy validation answers, in (0, 1], at which problems become one longer."""
+    max_updates: int = 2000
+    """Budget: optimiser steps after which training stops, solved or not."""
+    finish_updates: int = 200
+    """Updates to go on for once solved: the greedy answers are right long before the drawn ones are sure."""
+    learning_rate: float = 1e-2
+    """Adam's step size."""
+    max_grad_norm: float = 1.0
+    """The gradient is scaled down to this norm."""
+    baseline: str = "leave-one-out"
+    """What is subtracted from the cost-to-go of the random choices: a name from `BASELINES`."""
+    group_size: int = 8
+    """Rollouts of each problem, side by side; one where nothing is drawn."""
+    entropy_coef: float = 0.01
+    """Weight of the entropy bonus, mean nats per choice."""
+    eval_every: int = 5
+    """Updates between two validations (and log entries)."""
+    eval_problems: int = 200
+    """Fresh problems per validation."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges that no other class will check.
+
+        Raises:
+            ValueError: naming the field, what was expected and what came.
+        """
+        check_at_least_one(self, "num_symbols", "max_length", "start_length", "max_updates", "group_size")
+        check_at_least_one(self, "eval_every", "eval_problems")
+        if self.finish_updates < 0:
+            raise ValueError(f"finish_updates must be at least 0, got {self.finish_updates}")
+        for name in ("learning_rate", "max_grad_norm", "promote_at"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.start_length > self.max_length:
+            raise ValueError(f"start_length must not exceed max_length, got {self.start_length} and {self.max_length}")
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentConfig(TrainConfig):
+    """REINFORCE in an environment: a policy moves the heads, writes and answers."""
+
+    env: str = "hardmem/Copy-v0"
+    """Environment id; `hardmem envs` lists them."""
+    policy: str = "feed-forward"
+    """The policy's body: a name from `CONTROLLERS`."""
+    hidden_size: int = 64
+    """Width of the policy's body."""
+    num_envs: int = 512
+    """Episodes per update, a multiple of group_size."""
+
+    def __post_init__(self) -> None:
+        """Check what the base class does, and the sizes of this one."""
+        super().__post_init__()
+        check_at_least_one(self, "hidden_size", "num_envs")
+        if self.num_envs % self.group_size:
+            raise ValueError(f"num_envs must be a multiple of group_size={self.group_size}, got {self.num_envs}")
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceConfig(TrainConfig):
+    """A sequence model on a task's bit vectors: back-propagation for what is written, REINFORCE for hard addresses."""
+
+    num_symbols: int = 256
+    """Symbols of the task, blank excluded; 256 makes vectors of 8 bits."""
+    task: str = "copy"
+    """A name from `TASKS`."""
+    model: str = "ntm"
+    """A name from `MODELS`: "ntm", or "lstm" and "gru" without cells."""
+    access: str = "sampled"
+    """What an NTM does with its addresses: a name from `ACCESS`. With "soft" nothing is random."""
+    addressing: str = "head-moves"
+    """How an NTM's heads address: a name from `SCHEMES`."""
+    heads: tuple[str, ...] = ("read-write",)
+    """What each head of an NTM does: "read", "write" or "read-write"."""
+    order: str = "read-write-move"
+    """Order of an NTM's step: "read-write-move" or "move-write-read"."""
+    bypass: bool = False
+    """Whether an NTM's output sees its controller beside what was read."""
+    controller: str = "feed-forward"
+    """An NTM's controller: a name from `CONTROLLERS`."""
+    hidden_size: int = 64
+    """Width of the controller, or of the recurrent network."""
+    cell_width: int = 20
+    """Width of a cell."""
+    num_problems: int = 8
+    """Problems per update; each is played by group_size rollouts."""
+
+    def __post_init__(self) -> None:
+        """Check what the base class does, and the sizes of this one."""
+        super().__post_init__()
+        check_at_least_one(self, "hidden_size", "cell_width", "num_problems")
+
+
+def check_at_least_one(config: TrainConfig, *names: str) -> None:
+    """Refuse sizes below 1.
+
+    Raises:
+        ValueError: naming the field and what came.
+    """
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: if there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: a build without CUDA asked for it
+        raise ValueError(f"no device {name!r} here; choose auto, cpu or a CUDA device that exists") from error
+    return device
+
+
+KINDS: dict[str, type[TrainConfig]] = {"agent": AgentConfig, "sequence": SequenceConfig}
+
+
+def to_json(config: TrainConfig) -> str:
+    """A configuration as text that `from_json` reads."""
+    kind = next(name for name, cls in KINDS.items() if type(config) is cls)
+    return json.dumps({"kind": kind, **dataclasses.asdict(config)}, indent=2)
+
+
+def from_json(text: str) -> TrainConfig:
+    """Read a configuration back.
+
+    Raises:
+        ValueError: if it is not one.
+    """
+    fields = json.loads(text)
+    kind: Any = fields.pop("kind", None)
+    if kind not in KINDS:
+        raise ValueError(f"a configuration must be of a kind among {sorted(KINDS)}, got {kind!r}")
+    known = {field.name for field in dataclasses.fields(KINDS[kind])}
+    if set(fields) - known:
+        raise ValueError(f"unknown fields of a {kind} configuration: {sorted(set(fields) - known)}")
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
+    return KINDS[kind](**values)

@@ -1,0 +1,76 @@
+"""Learner: what the training loop trains. It draws a batch, says what it cost, and can be examined at any length."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hardmem.agents.config import TrainConfig
+
+
+class Generators(NamedTuple):
+    """Separate streams of random numbers, so that one never disturbs another. A checkpoint holds them all."""
+
+    problems: torch.Generator
+    choices: torch.Generator
+    validation: torch.Generator
+    test: torch.Generator
+
+    @classmethod
+    def seeded(cls, seed: int, device: torch.device) -> Generators:
+        """Independent streams from one seed."""
+        seeds = np.random.SeedSequence(seed).generate_state(len(cls._fields))
+        return cls(*(torch.Generator(device).manual_seed(int(stream)) for stream in seeds))
+
+
+class Batch(NamedTuple):
+    """What one update learns from.
+
+    Attributes:
+        loss: to be minimised, a scalar.
+        metrics: scalars to log, left on the device.
+        steps: transitions of the environments, or time steps of the sequences, over the whole batch.
+        problems: distinct problems drawn.
+        rollouts: sequences played.
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+    steps: int
+    problems: int
+    rollouts: int
+
+
+class Score(NamedTuple):
+    """How a learner does on fresh problems: the share of sequences without a fault, and of single answers right."""
+
+    exact: float
+    accuracy: float
+
+
+class Learner(nn.Module, ABC):
+    """A policy or model with its baseline: everything the optimiser sees."""
+
+    config: TrainConfig
+    draws: bool
+    """Whether it makes random choices; if not, there is nothing to be greedy about."""
+
+    @abstractmethod
+    def batch(self, length: int, generators: Generators) -> Batch:
+        """Draw problems up to a length, play them, and return the loss."""
+
+    @abstractmethod
+    def score(
+        self,
+        num_problems: int,
+        generator: torch.Generator,
+        *,
+        max_length: int,
+        min_length: int = 1,
+        greedy: bool = True,
+    ) -> Score | None:
+        """Play fresh problems of the given lengths without learning; None where the learner cannot be run at them."""

@@ -1,0 +1,152 @@
+"""REINFORCE in an environment: whole episodes, played on the device, from fresh problems at every update."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hardmem.access import AccessRecord
+from hardmem.agents.config import AgentConfig
+from hardmem.agents.learner import Batch, Generators, Learner, Score
+from hardmem.agents.policies import Policy, choose
+from hardmem.baselines import make_baseline
+from hardmem.envs import ENVIRONMENTS, Dynamics, State
+from hardmem.estimators import cost_to_go, surrogate
+from hardmem.tasks import make_task
+
+
+class Rollout(NamedTuple):
+    """B episodes played side by side for T steps; `mask` is 1 until each has ended, and the rest is 0 from there.
+
+    Attributes:
+        record: what was chosen, fields (T, B, A).
+        reward: (T, B).
+        features: what the policy's body made of each observation, (T, B, D).
+        mask: (T, B), float.
+        state: of the environment at the end.
+    """
+
+    record: AccessRecord
+    reward: Tensor
+    features: Tensor
+    mask: Tensor
+    state: State
+
+
+def collect(
+    dynamics: Dynamics,
+    policy: Policy,
+    num_envs: int,
+    problems: torch.Generator,
+    choices: torch.Generator | None,
+    *,
+    group_size: int = 1,
+    greedy: bool = False,
+) -> Rollout:
+    """Play fresh episodes from start to end; the choices keep their gradients unless they are off."""
+    state, observation = dynamics.reset(num_envs, problems, group_size=group_size)
+    hidden = policy.initial_hidden(num_envs)
+    records, rewards, features, masks = [], [], [], []
+    for _ in range(dynamics.task.num_steps):
+        log_probs, body_features, hidden = policy(observation, hidden)
+        record = choose(log_probs, choices, greedy=greedy)
+        masks.append(state.clock < state.num_steps)
+        state, step = dynamics.step(state, record.index)
+        observation = step.observation
+        records.append(record)
+        rewards.append(step.reward)
+        features.append(body_features)
+    mask = torch.stack(masks).float()
+    index, log_prob, entropy = (torch.stack(field) for field in zip(*records, strict=True))
+    record = AccessRecord(index, log_prob * mask.unsqueeze(-1), entropy * mask.unsqueeze(-1))
+    return Rollout(record, torch.stack(rewards), torch.stack(features), mask, state)
+
+
+class AgentLearner(Learner):
+    """A policy that plays an environment, trained by REINFORCE with a baseline and an entropy bonus.
+
+    Args:
+        config: what to train.
+        device: where.
+
+    Raises:
+        ValueError: if a name in the configuration is unknown, or its sizes do not fit.
+    """
+
+    draws = True
+
+    def __init__(self, config: AgentConfig, device: torch.device | str = "cpu") -> None:
+        super().__init__()
+        self.config: AgentConfig = config
+        dynamics = self.dynamics(config.max_length, device=device)
+        self.policy = Policy(dynamics.observation_size, dynamics.num_actions, config.policy, config.hidden_size)
+        self.baseline = make_baseline(config.baseline, num_features=config.hidden_size, group_size=config.group_size)
+        self.to(device)
+        self._at_length: tuple[int, Dynamics] = (config.max_length, dynamics)
+
+    def dynamics(
+        self, max_length: int, min_length: int = 1, *, wiped: bool = False, device: torch.device | str | None = None
+    ) -> Dynamics:
+        """The environment's rules with problems of the given lengths, on as many cells as the longest of them needs.
+
+        Raises:
+            ValueError: if the environment is unknown.
+        """
+        config = self.config
+        if config.env not in ENVIRONMENTS:
+            raise ValueError(f"unknown environment {config.env!r}; choose one of {sorted(ENVIRONMENTS)}")
+        spec = ENVIRONMENTS[config.env]
+        task = make_task(spec["task"], num_symbols=config.num_symbols, max_length=max(max_length, config.max_length))
+        return Dynamics(
+            task.at_length(max_length, min_length),
+            spec["interface"],
+            num_cells=task.num_cells,
+            wiped=wiped,
+            device=self.policy.head.weight.device if device is None else device,
+        )
+
+    def batch(self, length: int, generators: Generators) -> Batch:
+        if self._at_length[0] != length:
+            self._at_length = (length, self.dynamics(length))
+        config, dynamics = self.config, self._at_length[1]
+        rollout = collect(
+            dynamics,
+            self.policy,
+            config.num_envs,
+            generators.problems,
+            generators.choices,
+            group_size=config.group_size,
+        )
+        cost = -rollout.reward
+        baseline = self.baseline(cost_to_go(cost), rollout.features.detach(), rollout.mask)
+        entropy = rollout.record.entropy.mean(dim=-1).sum() / rollout.mask.sum()  # nats per choice
+        loss = surrogate(rollout.record.log_prob, cost, baseline=baseline.value)
+        returns = rollout.reward.sum(dim=0)
+        metrics = {"return": returns.mean(), "loss": loss, "entropy": entropy, "baseline_loss": baseline.loss}
+        return Batch(
+            loss=loss - config.entropy_coef * entropy + baseline.loss,
+            metrics={name: value.detach() for name, value in metrics.items()},
+            steps=config.num_envs * dynamics.task.num_steps,
+            problems=config.num_envs // config.group_size,
+            rollouts=config.num_envs,
+        )
+
+    def score(
+        self,
+        num_problems: int,
+        generator: torch.Generator,
+        *,
+        max_length: int,
+        min_length: int = 1,
+        greedy: bool = True,
+        wiped: bool = False,
+    ) -> Score | None:
+        dynamics = self.dynamics(max_length, min_length, wiped=wiped)
+        if list(dynamics.num_actions) != self.policy.num_actions:
+            return None  # absolute addresses: the policy knows no cell beyond those it was trained with
+        with torch.no_grad():
+            state = collect(dynamics, self.policy, num_problems, generator, generator, greedy=greedy).state
+        share = state.num_correct / state.num_answers
+        return Score(exact=float((share == 1).double().mean()), accuracy=float(share.double().mean()))

@@ -1,0 +1,139 @@
+"""Report: the results of a comparison as a table, and the live view of a comparison under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from hardmem.agents.compare import Job
+from hardmem.agents.progress import Progress
+
+
+def comparison_table(results: Mapping[str, Any]) -> Table:
+    """A column per method: size, cost of learning, and exact sequences at every length; mean and (worst seed)."""
+    methods = results["methods"]
+    seeds = len(next(iter(methods.values()))["seeds"])
+    table = Table(
+        title=f"{results['task']}: mean (worst) of {seeds} seeds on {results['hardware']}",
+        caption="solved: 99 % exact greedy sequences at all training lengths, on validation, at the cost in problems, "
+        "rollouts and seconds. Then exact sequences in % on fresh problems, without further training.",
+        box=box.SIMPLE_HEAVY,
+        pad_edge=False,
+    )
+    table.add_column("")
+    for method in methods:
+        table.add_column(method, justify="right")
+    entries = [entry["seeds"] for entry in methods.values()]
+    solved = [[row["solved"] for row in rows if row["solved"]] for rows in entries]
+    table.add_row("parameters", *(f"{rows[0]['parameters']:,}" for rows in entries))
+    table.add_row("solved", *(f"{len(at)}/{len(rows)}" for at, rows in zip(solved, entries, strict=True)))
+    for unit, form in (("problems", "{:,.0f}"), ("rollouts", "{:,.0f}"), ("seconds", "{:,.1f}")):
+        table.add_row(unit, *(_mean_worst([row[unit] for row in at], max, form) for at in solved))
+    table.add_section()
+    for kind in ("greedy", "sampled"):
+        for length in results["lengths"]:
+            heading = f"{kind}, {_length_heading(results, length)}"
+            table.add_row(heading, *(_exact(rows, str(length), kind) for rows in entries))
+        table.add_section()
+    return table
+
+
+def _length_heading(results: Mapping[str, Any], length: int) -> str:
+    longest = {entry["config"]["max_length"] for entry in results["methods"].values()}
+    return f"1-{length}" if length in longest else f"{length:,}"
+
+
+def _exact(rows: Sequence[Mapping[str, Any]], length: str, kind: str) -> str:
+    """Exact sequences in %; a dash where the method cannot be run at that length."""
+    evaluations = [row["evaluation"][length] for row in rows]
+    if None in evaluations:
+        return "-"
+    return _mean_worst([100 * evaluation[kind]["exact"] for evaluation in evaluations], min, "{:.1f}")
+
+
+def _mean_worst(values: Sequence[float], worst: Callable[[Sequence[float]], float], form: str) -> str:
+    if not values:
+        return "-"
+    return f"{form.format(sum(values) / len(values))} ({form.format(worst(values))})"
+
+
+class LiveComparison:
+    """A table of all trainings that fills while they run.
+
+    Args:
+        jobs: the trainings, in the order in which they are shown.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.jobs = jobs
+        self.latest: dict[tuple[str, int], Progress] = {}
+        self.done: set[tuple[str, int]] = set()
+
+    def update(self, job: Job, progress: Progress | None) -> None:
+        """Take note of a job's progress; None says that it is done."""
+        key = (job.method, job.config.seed)
+        if progress is None:
+            self.done.add(key)
+        else:
+            self.latest[key] = progress
+
+    def __rich__(self) -> Table:
+        """The present state, for rich to draw."""
+        table = Table(title=f"{len(self.done)} of {len(self.jobs)} trainings done")
+        for heading in ("method", "seed", "update", "length", "exact", "accuracy", "return", "loss", "rate", "ETA"):
+            table.add_column(heading, justify="left" if heading == "method" else "right", min_width=6)
+        for job in self.jobs:
+            key = (job.method, job.config.seed)
+            progress = self.latest.get(key)
+            style = "dim" if progress is None else "green" if key in self.done else "default"
+            table.add_row(
+                job.method, str(job.config.seed), *self._columns(job, progress, key in self.done), style=style
+            )
+        return table
+
+    @staticmethod
+    def _columns(job: Job, progress: Progress | None, done: bool) -> list[str]:
+        if progress is None:
+            return ["waiting"]
+        rate = progress.rollouts / max(progress.seconds, 1e-9)
+        left = progress.seconds * (job.config.max_updates / progress.update - 1)
+        metrics = progress.metrics
+        return [
+            f"{progress.update}/{job.config.max_updates}",
+            str(progress.length),
+            f"{progress.exact:.0%}",
+            f"{metrics['accuracy']:.1%}",
+            f"{metrics['return']:.3f}" if "return" in metrics else "",
+            f"{metrics['loss']:.3f}",
+            f"{rate:,.0f}/s",
+            "done" if done else f"<{left:.0f} s",
+        ]
+
+
+@contextmanager
+def live_comparison(jobs: Sequence[Job], console: Console) -> Iterator[Callable[[Job, Progress | None], None]]:
+    """Show a comparison while it runs: a live table on a terminal, one line per finished training elsewhere."""
+    view = LiveComparison(jobs)
+    if console.is_terminal:
+        with Live(view, console=console, refresh_per_second=4):
+            yield view.update
+        return
+
+    def say(job: Job, progress: Progress | None) -> None:
+        view.update(job, progress)
+        if progress is None:
+            last = view.latest.get((job.method, job.config.seed))
+            reached = (
+                "" if last is None else f": {last.exact:.0%} exact after {last.update} updates, {last.seconds:.0f} s"
+            )
+            console.print(
+                f"[{len(view.done)}/{len(jobs)}] {job.method}, seed {job.config.seed}{reached}", highlight=False
+            )
+
+    yield say

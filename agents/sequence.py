@@ -1,0 +1,145 @@
+"""Sequence models on a task's bit vectors: soft ones by back-propagation, hard ones by the hybrid gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hardmem.access import AccessRecord
+from hardmem.agents.config import SequenceConfig
+from hardmem.agents.learner import Batch, Generators, Learner, Score
+from hardmem.baselines import make_baseline
+from hardmem.estimators import cost_to_go, surrogate
+from hardmem.models import NTM, Recurrent
+from hardmem.tasks import Task, bit_inputs, make_task, num_bits, symbols_to_bits
+
+MODELS = ("ntm", "lstm", "gru")
+
+
+def make_model(config: SequenceConfig, task: Task) -> NTM | Recurrent:
+    """The model a configuration names, for vectors of the task's symbols.
+
+    Raises:
+        ValueError: if a name is unknown or a size out of range.
+    """
+    bits = num_bits(task.num_answers)
+    if config.model == "ntm":
+        return NTM(
+            bits + 2,
+            bits,
+            num_cells=task.num_cells,
+            cell_width=config.cell_width,
+            controller=config.controller,
+            hidden_size=config.hidden_size,
+            addressing=config.addressing,
+            access=config.access,
+            heads=config.heads,
+            order=config.order,
+            bypass=config.bypass,
+        )
+    if config.model not in MODELS:
+        raise ValueError(f"unknown model {config.model!r}; choose one of {list(MODELS)}")
+    return Recurrent(bits + 2, bits, kind=config.model, hidden_size=config.hidden_size)
+
+
+class SequenceLearner(Learner):
+    """A model that is shown bit vectors and asked for bit vectors, trained on the mean cross-entropy per bit.
+
+    Where addresses are drawn, their log-probabilities carry the score-function term of the gradient and everything
+    else its pathwise term: REINFORCE for *where*, back-propagation for *what*.
+
+    Args:
+        config: what to train.
+        device: where.
+
+    Raises:
+        ValueError: if a name in the configuration is unknown, or its sizes do not fit.
+    """
+
+    def __init__(self, config: SequenceConfig, device: torch.device | str = "cpu") -> None:
+        super().__init__()
+        self.config: SequenceConfig = config
+        self.task = make_task(config.task, num_symbols=config.num_symbols, max_length=config.max_length)
+        self.model = make_model(config, self.task)
+        self.draws = isinstance(self.model, NTM) and config.access != "soft"
+        # Copies of a problem differ in nothing where nothing is drawn: such a model plays each once.
+        self.group_size = config.group_size if self.draws else 1
+        self.dense = isinstance(self.model, NTM) and not self.draws
+        num_features = num_bits(self.task.num_answers) + 3
+        name = config.baseline if self.draws else "none"
+        self.baseline = make_baseline(name, num_features=num_features, group_size=self.group_size)
+        self.to(device)
+
+    def play(self, task: Task, inputs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, AccessRecord | None]:
+        """Inputs (T, B, I) -> output logits (T, B, O) and what was chosen, on as many cells as the task needs."""
+        if not isinstance(self.model, NTM):
+            return self.model(inputs)[0], None
+        num_cells = max(task.num_cells, self.model.num_cells)
+        state = self.model.initial_state(inputs.shape[1], num_cells)
+        outputs, _, record = self.model.trace(inputs, state, generator)
+        return outputs, record
+
+    def batch(self, length: int, generators: Generators) -> Batch:
+        config = self.config
+        task = self.task.at_length(length, 1)
+        device = next(self.model.parameters()).device
+        problem = task.draw(config.num_problems, generator=generators.problems, device=device).repeat(self.group_size)
+        inputs = bit_inputs(problem.inputs[..., 0], config.num_symbols)
+        outputs, record = self.play(task, inputs, generators.choices)
+        wanted = symbols_to_bits(problem.targets, task.num_answers)
+        cost = F.binary_cross_entropy_with_logits(outputs, wanted, reduction="none").mean(dim=-1) * problem.mask
+        cost = cost / length  # sums over time stay of one size while problems grow
+
+        metrics = {"bit_loss": (cost.detach().sum() * length) / problem.mask.sum()}
+        if record is None:
+            loss = cost.sum(dim=0).mean()
+            objective = loss
+        else:
+            step = torch.arange(task.num_steps, device=device) / task.num_steps
+            features = torch.cat([inputs, step[:, None, None].expand(-1, inputs.shape[1], 1)], dim=-1)
+            baseline = self.baseline(cost_to_go(cost.detach()), features, torch.ones_like(cost))
+            loss = surrogate(record.log_prob, cost, baseline=baseline.value)
+            objective = loss - config.entropy_coef * record.entropy.mean() + baseline.loss
+            metrics |= {"entropy": record.entropy.mean().detach(), "baseline_loss": baseline.loss.detach()}
+        return Batch(
+            loss=objective,
+            metrics=metrics | {"loss": loss.detach()},
+            steps=cost.numel(),
+            problems=config.num_problems,
+            rollouts=cost.shape[1],
+        )
+
+    def score(
+        self,
+        num_problems: int,
+        generator: torch.Generator,
+        *,
+        max_length: int,
+        min_length: int = 1,
+        greedy: bool = True,
+    ) -> Score | None:
+        task = self.task.at_length(max_length, min_length)
+        if self.config.addressing == "absolute" and task.num_cells > self.task.num_cells:
+            return None  # absolute addresses: the heads know no cell beyond those they were trained with
+        problem = task.draw(num_problems, generator=generator, device=generator.device)
+        with torch.no_grad(), self.greedy() if greedy else nullcontext():
+            outputs, _ = self.play(task, bit_inputs(problem.inputs[..., 0], task.num_symbols), generator)
+        wanted = symbols_to_bits(problem.targets, task.num_answers)
+        right = ((outputs > 0) == (wanted > 0)).all(dim=-1) | ~problem.mask
+        num_right = (right & problem.mask).sum(dim=0) / problem.mask.sum(dim=0)
+        return Score(exact=float(right.all(dim=0).double().mean()), accuracy=float(num_right.double().mean()))
+
+    @contextmanager
+    def greedy(self) -> Iterator[None]:
+        """While this lasts, heads that draw their cells take the likeliest instead, as at test time."""
+        if isinstance(self.model, NTM) and self.draws:
+            self.model.access = "argmax"
+        try:
+            yield
+        finally:
+            if isinstance(self.model, NTM):
+                self.model.access = self.config.access

@@ -1,0 +1,89 @@
+"""Controllers: the task network that runs the memory (Goodfellow, Bengio & Courville 2016, fig. 10.18)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+Hidden = tuple[Tensor, ...]
+"""What a controller carries from step to step: nothing, (B, D), or an LSTM's pair of them."""
+
+
+class Controller(nn.Module, ABC):
+    """One step of a network: inputs (B, I) and its hidden state -> features (B, D) and the next state."""
+
+    hidden_size: int
+
+    @abstractmethod
+    def initial_hidden(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Hidden: ...
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]: ...
+
+
+class FeedForward(Controller):
+    """One tanh layer: remembers nothing, so all that is kept is kept in the memory."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.layer = nn.Linear(input_size, hidden_size)
+
+    def initial_hidden(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Hidden:
+        return ()
+
+    def forward(self, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        return self.layer(inputs).tanh(), hidden
+
+
+class GRU(Controller):
+    """A gated recurrent unit (Cho et al. 2014), starting from zeros."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.cell = nn.GRUCell(input_size, hidden_size)
+
+    def initial_hidden(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Hidden:
+        return (torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype),)
+
+    def forward(self, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        features = self.cell(inputs, hidden[0])
+        return features, (features,)
+
+
+class LSTM(Controller):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997), starting from zeros."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.cell = nn.LSTMCell(input_size, hidden_size)
+
+    def initial_hidden(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Hidden:
+        zeros = torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype)
+        return (zeros, zeros)
+
+    def forward(self, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        features, state = self.cell(inputs, (hidden[0], hidden[1]))
+        return features, (features, state)
+
+
+CONTROLLERS: dict[str, type[FeedForward | GRU | LSTM]] = {
+    "feed-forward": FeedForward,
+    "gru": GRU,
+    "lstm": LSTM,
+}
+
+
+def make_controller(name: str, input_size: int, hidden_size: int) -> Controller:
+    """Build a controller by name.
+
+    Raises:
+        ValueError: if there is no controller of that name.
+    """
+    if name not in CONTROLLERS:
+        raise ValueError(f"unknown controller {name!r}; choose one of {sorted(CONTROLLERS)}")
+    return CONTROLLERS[name](input_size, hidden_size)

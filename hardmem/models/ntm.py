@@ -1,0 +1,196 @@
+"""The Neural Turing Machine, soft or hard: the same class, and one argument between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hardmem.access import AccessRecord, make_access
+from hardmem.addressing import AddressDistribution
+from hardmem.memory import Address, HardAddress, SoftAddress, read, select_heads, write
+from hardmem.models.controllers import Hidden, make_controller
+from hardmem.schemes import make_scheme
+
+HEADS = ("read", "write", "read-write")
+ORDERS = ("read-write-move", "move-write-read")
+
+
+class NTMState(NamedTuple):
+    """What the machine carries from one step to the next.
+
+    Attributes:
+        memory: cell contents, (B, N, W).
+        address: where each head is.
+        read: what the reading heads read last, (B, R * W).
+        hidden: the controller's own state.
+    """
+
+    memory: Tensor
+    address: Address
+    read: Tensor
+    hidden: Hidden
+
+
+class NTM(nn.Module):
+    """A controller with heads on a memory; the access says whether heads average over cells or touch one.
+
+    Graves, Wayne & Danihelka 2014, "Neural Turing Machines", arXiv:1410.5401; hard, and with head moves, Zaremba &
+    Sutskever 2015, arXiv:1505.00521. Calls like `torch.nn.LSTM`: `outputs, state = ntm(inputs)`.
+
+    Args:
+        input_size: width of an input, I.
+        output_size: width of an output, O (logits).
+        num_cells: N. Schemes other than "absolute" accept another N at run time, through `initial_state`.
+        cell_width: W.
+        controller: a name from `CONTROLLERS`.
+        hidden_size: the controller's width D.
+        addressing: a name from `SCHEMES`.
+        access: a name from `ACCESS`; an attribute, to be changed between training and testing.
+        heads: what each head does: "read", "write", or both with one address, "read-write".
+        order: "read-write-move": read where the heads are, run the controller, write there, move. "move-write-read",
+            the paper's: run the controller on the last read, move, write, read there.
+        bypass: whether the output sees the controller beside what was read. Without it all must go through the memory.
+        memory_init: the constant every cell starts with (Collier & Beel 2018 recommend 1e-6); heads start at cell 0.
+        batch_first: whether inputs and outputs are (B, T, ...) instead of (T, B, ...).
+
+    Raises:
+        ValueError: if a name is unknown, a size is below 1, or no head reads or none writes.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        *,
+        num_cells: int,
+        cell_width: int = 20,
+        controller: str = "feed-forward",
+        hidden_size: int = 64,
+        addressing: str = "content-location",
+        access: str = "soft",
+        heads: Sequence[str] = ("read", "write"),
+        order: str = "move-write-read",
+        bypass: bool = True,
+        memory_init: float = 1e-6,
+        batch_first: bool = False,
+    ) -> None:
+        super().__init__()
+        sizes = {"input_size": input_size, "output_size": output_size, "num_cells": num_cells}
+        sizes |= {"cell_width": cell_width, "hidden_size": hidden_size}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
+        if order not in ORDERS:
+            raise ValueError(f"unknown order {order!r}; choose one of {list(ORDERS)}")
+        self.reading = [number for number, role in enumerate(heads) if role in ("read", "read-write")]
+        self.writing = [number for number, role in enumerate(heads) if role in ("write", "read-write")]
+        if not self.reading or not self.writing or not set(heads) <= set(HEADS):
+            raise ValueError(f"heads must be of {list(HEADS)}, one or more reading and writing, got {list(heads)}")
+        make_access(access)  # an unknown name fails here, not at the first step
+        self.input_size, self.num_heads = input_size, len(heads)
+        self.num_cells, self.cell_width = num_cells, cell_width
+        self.access, self.order, self.bypass = access, order, bypass
+        self.memory_init, self.batch_first = memory_init, batch_first
+
+        read_size = len(self.reading) * cell_width
+        self.controller = make_controller(controller, input_size + read_size, hidden_size)
+        self.scheme = make_scheme(addressing, num_cells, cell_width)
+        self.address_layer = nn.Linear(hidden_size, self.num_heads * self.scheme.num_outputs)
+        self.write_layer = nn.Linear(hidden_size, len(self.writing) * 2 * cell_width)
+        self.output_layer = nn.Linear(read_size + (hidden_size if bypass else 0), output_size)
+
+    def extra_repr(self) -> str:
+        return f"num_cells={self.num_cells}, cell_width={self.cell_width}, access={self.access!r}, order={self.order!r}"
+
+    def initial_state(self, batch_size: int, num_cells: int | None = None) -> NTMState:
+        """Constant cells, heads at cell 0, nothing read. `num_cells` overrides N for this run."""
+        weight = self.output_layer.weight
+        cells = self.num_cells if num_cells is None else num_cells
+        memory = weight.new_full((batch_size, cells, self.cell_width), self.memory_init)
+        index = torch.zeros(batch_size, self.num_heads, dtype=torch.int64, device=weight.device)
+        address: Address = HardAddress(index)
+        if self.access == "soft":
+            weights = weight.new_zeros((batch_size, self.num_heads, cells))
+            weights[..., 0] = 1
+            address = SoftAddress(weights)
+        nothing = weight.new_zeros((batch_size, len(self.reading) * self.cell_width))
+        hidden = self.controller.initial_hidden(batch_size, device=weight.device, dtype=weight.dtype)
+        return NTMState(memory, address, nothing, hidden)
+
+    def forward(
+        self, inputs: Tensor, state: NTMState | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, NTMState]:
+        """Run a sequence: inputs (T, B, I) -> outputs (T, B, O) and the last state."""
+        outputs, state, _ = self.trace(inputs, state, generator)
+        return outputs, state
+
+    def trace(
+        self, inputs: Tensor, state: NTMState | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, NTMState, AccessRecord | None]:
+        """`forward`, and what was chosen on the way: fields (T, B, H), None where the access chooses nothing.
+
+        The record of step t is the choice of the address in use from the moment it is made: cost from step t on
+        depends on it. With `batch_first` the record is (B, T, H).
+        """
+        if inputs.dim() != 3 or inputs.shape[-1] != self.input_size:
+            layout = "(B, T, I)" if self.batch_first else "(T, B, I)"
+            raise ValueError(f"inputs must be {layout} with I = {self.input_size}, got {tuple(inputs.shape)}")
+        time_first = inputs.transpose(0, 1) if self.batch_first else inputs
+        if state is None:
+            state = self.initial_state(time_first.shape[1])
+        elif not torch.is_grad_enabled():  # steps will write in place: not into the memory the caller holds
+            state = state._replace(memory=state.memory.clone())
+        outputs, records = [], []
+        for step_inputs in time_first:
+            output, state, record = self.step(step_inputs, state, generator)
+            outputs.append(output)
+            if record is not None:
+                records.append(record)
+        dim = 1 if self.batch_first else 0
+        record = (
+            AccessRecord(*(torch.stack(field, dim=dim) for field in zip(*records, strict=True))) if records else None
+        )
+        return torch.stack(outputs, dim=dim), state, record
+
+    def step(
+        self, inputs: Tensor, state: NTMState, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, NTMState, AccessRecord | None]:
+        """One step: inputs (B, I) -> outputs (B, O), the next state, and the record of the addresses chosen, (B, H).
+
+        Without gradients a hard write changes the memory of the given `state` itself: go on from the returned one.
+        """
+        if self.order == "read-write-move":
+            read_vector = self._read(state.memory, state.address)
+            features, hidden = self.controller(torch.cat([inputs, read_vector], dim=-1), state.hidden)
+            memory = self._write(state.memory, state.address, features)
+            address, record = self._move(memory, state.address, features, generator)
+        else:
+            features, hidden = self.controller(torch.cat([inputs, state.read], dim=-1), state.hidden)
+            address, record = self._move(state.memory, state.address, features, generator)
+            memory = self._write(state.memory, address, features)
+            read_vector = self._read(memory, address)
+        seen = torch.cat([features, read_vector], dim=-1) if self.bypass else read_vector
+        return self.output_layer(seen), NTMState(memory, address, read_vector, hidden), record
+
+    def address_distribution(self, memory: Tensor, previous: Address, features: Tensor) -> AddressDistribution:
+        """Where the heads want to look, from the controller's features (B, D)."""
+        raw = self.address_layer(features).unflatten(-1, (self.num_heads, -1))
+        distribution: AddressDistribution = self.scheme(raw, previous, memory)
+        return distribution
+
+    def _move(
+        self, memory: Tensor, previous: Address, features: Tensor, generator: torch.Generator | None
+    ) -> tuple[Address, AccessRecord | None]:
+        distribution = self.address_distribution(memory, previous, features)
+        return make_access(self.access)(distribution, memory.shape[1], generator)
+
+    def _read(self, memory: Tensor, address: Address) -> Tensor:
+        return read(memory, select_heads(address, self.reading)).flatten(1)
+
+    def _write(self, memory: Tensor, address: Address, features: Tensor) -> Tensor:
+        raw = self.write_layer(features).unflatten(-1, (len(self.writing), 2, self.cell_width))
+        erase, add = raw[:, :, 0].sigmoid(), raw[:, :, 1]
+        return write(memory, select_heads(address, self.writing), erase, add, inplace=not torch.is_grad_enabled())

@@ -1,0 +1,128 @@
+"""Addressing schemes: how a model's head says where it wants to look next.
+
+A scheme knows how many numbers it needs from the controller and turns them, with the previous address and the memory,
+into an `AddressDistribution`. A new scheme is one class here and one line in `SCHEMES`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hardmem.addressing import (
+    HOME,
+    AddressDistribution,
+    Move,
+    MoveTable,
+    dense,
+    head_moves,
+    location_weights,
+    move_table,
+    sharpen,
+)
+from hardmem.memory import Address
+
+DEFAULT_MOVES: tuple[Move, ...] = (-1, 0, 1, HOME)
+
+
+class Scheme(nn.Module, ABC):
+    """How one kind of head addresses N cells of width W."""
+
+    num_outputs: int
+    """Numbers a head needs from the controller."""
+
+    @abstractmethod
+    def forward(self, raw: Tensor, previous: Address, memory: Tensor) -> AddressDistribution:
+        """Raw controller outputs (B, H, num_outputs), the address before, memory (B, N, W) -> where to look now."""
+
+
+class HeadMoves(Scheme):
+    """A head that moves along a circular tape, or jumps home: `hardmem.addressing.head_moves`.
+
+    Args:
+        num_cells, cell_width: not used; the tape may be of any length.
+        moves: the moves to choose from.
+    """
+
+    offset: Tensor
+    stays: Tensor
+
+    def __init__(self, num_cells: int, cell_width: int, moves: Sequence[Move] = DEFAULT_MOVES) -> None:
+        super().__init__()
+        table = move_table(moves)
+        self.moves = table.moves
+        self.register_buffer("offset", table.offset, persistent=False)
+        self.register_buffer("stays", table.stays, persistent=False)
+        self.num_outputs = len(self.moves) + 1
+
+    def forward(self, raw: Tensor, previous: Address, memory: Tensor) -> AddressDistribution:
+        table = MoveTable(self.moves, self.offset, self.stays)
+        sharpening = 1 + F.softplus(raw[..., -1])
+        return head_moves(previous, raw[..., :-1].softmax(dim=-1), table, memory.shape[1], sharpening)
+
+
+class AbsoluteIndex(Scheme):
+    """A head that names its cell by number, wherever it was: one logit per cell, so N is fixed."""
+
+    def __init__(self, num_cells: int, cell_width: int) -> None:
+        super().__init__()
+        self.num_outputs = num_cells
+
+    def forward(self, raw: Tensor, previous: Address, memory: Tensor) -> AddressDistribution:
+        if memory.shape[1] != self.num_outputs:
+            raise ValueError(
+                f"absolute addresses are tied to N = {self.num_outputs} cells, the memory has {memory.shape[1]}"
+            )
+        return dense(raw.log_softmax(dim=-1))
+
+
+class ContentLocation(Scheme):
+    """The addressing of the Neural Turing Machine: content, interpolation, shift, sharpening.
+
+    Graves, Wayne & Danihelka 2014, section 3.3, eqs. 5-9. Per head: key (W), strength, gate, shifts, sharpening.
+
+    Args:
+        num_cells: not used; the memory may have any number of cells.
+        cell_width: W, the width of a key.
+        offsets: the shifts allowed.
+    """
+
+    def __init__(self, num_cells: int, cell_width: int, offsets: Sequence[int] = (-1, 0, 1)) -> None:
+        super().__init__()
+        self.offsets = tuple(offsets)
+        self.sizes = [cell_width, 1, 1, len(self.offsets), 1]
+        self.num_outputs = sum(self.sizes)
+
+    def forward(self, raw: Tensor, previous: Address, memory: Tensor) -> AddressDistribution:
+        key, beta, gate, shift, sharpening = raw.split(self.sizes, dim=-1)
+        weights = location_weights(
+            memory,
+            previous,
+            key=key.tanh(),
+            beta=F.softplus(beta.squeeze(-1)),
+            gate=gate.squeeze(-1).sigmoid(),
+            shift=shift.softmax(dim=-1),
+            offsets=self.offsets,
+        )
+        return dense(sharpen(weights, 1 + F.softplus(sharpening.squeeze(-1))))  # eq. 9
+
+
+SCHEMES: dict[str, type[Scheme]] = {
+    "head-moves": HeadMoves,
+    "absolute": AbsoluteIndex,
+    "content-location": ContentLocation,
+}
+
+
+def make_scheme(name: str, num_cells: int, cell_width: int) -> Scheme:
+    """Build a scheme by name for memories of N cells of width W.
+
+    Raises:
+        ValueError: if there is no scheme of that name.
+    """
+    if name not in SCHEMES:
+        raise ValueError(f"unknown addressing {name!r}; choose one of {sorted(SCHEMES)}")
+    return SCHEMES[name](num_cells, cell_width)

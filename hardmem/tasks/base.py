@@ -1,0 +1,113 @@
+"""Tasks: distributions over batched sequence problems, ignorant of actions, cells and networks."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Problem(NamedTuple):
+    """A batch of B problems of T steps, time-first. Symbols are int64; 0 is the blank of every channel.
+
+    Attributes:
+        inputs: what is shown, (T, B, C), one symbol per channel.
+        targets: the answer due at each step, (T, B); 0 where none is due.
+        mask: whether an answer is due, (T, B), bool.
+        source: the input steps whose content answers step t, (T, B, S), in the order they are needed; -1 where none.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    mask: Tensor
+    source: Tensor
+
+    def repeat(self, group_size: int) -> Problem:
+        """K copies of each problem, side by side (problem-major): the layout leave-one-out needs."""
+        return Problem(*(field.repeat_interleave(group_size, dim=1) for field in self))
+
+    def num_steps(self) -> Tensor:
+        """Steps until the last answer of each problem, (B,): where its episode ends."""
+        step = torch.arange(1, self.mask.shape[0] + 1, device=self.mask.device).unsqueeze(1)  # (T, 1)
+        return (self.mask * step).amax(dim=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task(ABC):
+    """A distribution over problems. Difficulty is its constructor's arguments, so a curriculum is `at_length`.
+
+    Args:
+        num_symbols: symbols that can be shown, numbered 1 to num_symbols; 0 is the blank.
+        min_length: shortest problem, in symbols, >= 1.
+        max_length: longest problem, in symbols; lengths are uniform over both ends included.
+
+    Raises:
+        ValueError: if a number is below its least value.
+    """
+
+    num_symbols: int = 8
+    min_length: int = 1
+    max_length: int = 10
+
+    def __post_init__(self) -> None:
+        if self.num_symbols < 1:
+            raise ValueError(f"num_symbols must be at least 1, got {self.num_symbols}")
+        if not 1 <= self.min_length <= self.max_length:
+            raise ValueError(
+                f"lengths must satisfy 1 <= min_length <= max_length, got min_length={self.min_length} "
+                f"and max_length={self.max_length}"
+            )
+
+    def at_length(self, max_length: int, min_length: int | None = None) -> Task:
+        """The same task at another length; `min_length` defaults to this task's own, lowered if need be."""
+        shortest = min(self.min_length, max_length) if min_length is None else min_length
+        return dataclasses.replace(self, max_length=max_length, min_length=shortest)
+
+    @property
+    @abstractmethod
+    def input_sizes(self) -> tuple[int, ...]:
+        """Symbols in each of the C input channels, blank excluded."""
+
+    @property
+    @abstractmethod
+    def num_answers(self) -> int:
+        """Possible answers, numbered from 1."""
+
+    @property
+    @abstractmethod
+    def answer_channel(self) -> int:
+        """The input channel whose content is the answer."""
+
+    @property
+    @abstractmethod
+    def num_steps(self) -> int:
+        """T, the steps of the longest problem."""
+
+    @property
+    @abstractmethod
+    def num_cells(self) -> int:
+        """Cells with which the task can be solved at its longest, one symbol per channel in each."""
+
+    @abstractmethod
+    def draw(
+        self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+    ) -> Problem:
+        """Draw independent problems: `num_problems` columns, `num_steps` rows, on `device` (the generator's own)."""
+
+    @abstractmethod
+    def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
+        """The one problem, (T, 1), that shows the given symbols; for replaying a fixed input.
+
+        Raises:
+            ValueError: if a symbol or the number of symbols is out of range.
+        """
+
+
+def answers(inputs: Tensor, source: Tensor, channel: int) -> Tensor:
+    """The symbols shown at the source steps: inputs (T, B, C), source (T, B), -1 for none -> (T, B), 0 for none."""
+    shown = inputs[..., channel].gather(0, source.clamp(min=0))
+    return shown * (source >= 0)

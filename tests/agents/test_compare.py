@@ -1,0 +1,169 @@
+"""The comparison, small: files, table, pictures, equal results for equal seeds; and the command line around it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from hardmem.agents import compare as module
+from hardmem.agents.cli import main
+from hardmem.agents.compare import METHODS, compare
+from hardmem.agents.report import LiveComparison, comparison_table
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The five methods with a budget of ten updates."""
+    for config in METHODS["copy"].values():
+        assert config.max_length == module.LENGTHS[0]
+    small = {
+        method: dataclasses.replace(config, max_updates=10, eval_problems=10, max_length=2, start_length=1)
+        for method, config in METHODS["copy"].items()
+    }
+    monkeypatch.setitem(METHODS, "copy", small)
+    return small
+
+
+def without_seconds(node):
+    """Results without what two equal runs differ in."""
+    if isinstance(node, dict):
+        return {name: without_seconds(value) for name, value in node.items() if name != "seconds"}
+    return [without_seconds(value) for value in node] if isinstance(node, list) else node
+
+
+def test_equal_comparisons_have_equal_results(tiny, tmp_path):
+    """results.json twice, timings aside: identical, all five methods and both seeds in it."""
+    for name in ("a", "b"):
+        compare("copy", tmp_path / name, seeds=2, problems=10, lengths=(2, 4))
+    first, second = (json.loads((tmp_path / name / "results.json").read_text()) for name in "ab")
+    assert without_seconds(first) == without_seconds(second)
+    assert list(first["methods"]) == list(tiny)
+    assert [row["seed"] for row in first["methods"]["LSTM"]["seeds"]] == [0, 1]
+    assert first["methods"]["LSTM"]["seeds"][0]["curve"] != first["methods"]["LSTM"]["seeds"][1]["curve"]
+
+
+def test_the_table_says_what_was_measured():
+    """Two seeds by hand: means, worst seeds, a method that cannot be run at a length, one that was never solved."""
+
+    def row(exact, seconds, longer):
+        score = {"greedy": {"exact": exact}, "sampled": {"exact": exact / 2}}
+        solved = None if seconds is None else {"problems": 10, "rollouts": 80, "seconds": seconds}
+        return {"parameters": 1234, "solved": solved, "evaluation": {"10": score, "20": score if longer else None}}
+
+    methods = {
+        "one": {"config": {"max_length": 10}, "seeds": [row(1.0, 2.0, True), row(0.9, 4.0, True)]},
+        "two": {"config": {"max_length": 10}, "seeds": [row(0.5, None, False), row(0.5, None, False)]},
+    }
+    results = {"task": "copy", "hardware": "a machine", "lengths": [10, 20], "methods": methods}
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(comparison_table(results))
+    lines = [" ".join(line.split()) for line in capture.get().splitlines()]
+    assert "solved 2/2 0/2" in lines
+    assert "seconds 3.0 (4.0) -" in lines
+    assert "greedy, 1-10 95.0 (90.0) 50.0 (50.0)" in lines
+    assert "sampled, 20 47.5 (45.0) -" in lines
+
+
+def test_the_command_leaves_everything_in_one_folder(tiny, tmp_path, monkeypatch, capsys):
+    """Table, two pictures, a run folder per training that `eval` reads; a second call takes the next free name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hardmem.agents.cli.compare.__kwdefaults__", {**compare.__kwdefaults__, "lengths": (2, 4)})
+    main(["compare", "copy", "--seeds", "1", "--problems", "5"])
+    folder = Path("runs/copy-1")
+    out = capsys.readouterr().out
+    assert "[5/5]" in out
+    assert "tensorboard --logdir runs/copy-1" in out
+    for picture in ("learning_curves.png", "addresses.png"):
+        assert (folder / picture).read_bytes().startswith(PNG)
+    for method in tiny:
+        run = folder / f"{method.lower().replace(' ', '-')}-seed0"
+        assert {"config.json", "checkpoint.pt", "results.json"} <= {path.name for path in run.iterdir()}
+        assert list(run.glob("events.out.tfevents.*"))
+    main(["eval", str(folder / "hard-ntm-seed0"), "--lengths", "2", "6", "--problems", "5"])
+    assert " ".join(capsys.readouterr().out.split()).count("│ 5 │") == 2  # a row per length, five problems each
+
+
+def test_train_eval_and_envs_as_commands(tmp_path, monkeypatch, capsys):
+    """Each works from an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    small = ["--max-length", "2", "--start-length", "1", "--max-updates", "10", "--eval-problems", "10"]
+    main(["train", "--name", "mine", "agent", "--num-envs", "32", *small])
+    assert "not solved within 10 updates" in capsys.readouterr().out
+    assert (tmp_path / "runs/mine/results.json").exists()
+    main(["train", "sequence", "--access", "soft", *small])
+    assert "runs/train-1" in capsys.readouterr().out
+    main(["eval", "runs/mine", "--lengths", "2", "--problems", "5"])
+    main(["envs"])
+    assert "hardmem/Copy-v0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "agent", "--env", "Nope-v0"], "unknown environment 'Nope-v0'"),
+        (["train", "agent", "--baseline", "magic"], "unknown baseline 'magic'"),
+        (["train", "agent", "--device", "tpuu"], "no device 'tpuu' here"),
+        (["train", "agent", "--num-envs", "-8"], "num_envs must be at least 1, got -8"),
+        (["train", "agent", "--max-length", "-1"], "max_length must be at least 1, got -1"),
+        (["train", "sequence", "--task", "nope"], "unknown task 'nope'"),
+        (["train", "sequence", "--num-problems", "0"], "num_problems must be at least 1, got 0"),
+        (["train", "--name", "taken", "agent"], "exists already"),
+        (["train", "--runs", "file", "agent"], "cannot create the run folder"),
+        (["compare", "chess"], "unknown comparison 'chess'"),
+        (["compare", "copy", "--seeds", "0"], "seeds must be at least 1, got 0"),
+        (["compare", "copy", "--name", "taken"], "exists already"),
+        (["eval", "nowhere"], "is not a run"),
+        (["eval", "runs/taken", "--problems", "0"], "must be at least 1, got 0"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_two(arguments, message, tmp_path, monkeypatch, capsys):
+    """On the standard error, and nothing on disk is changed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "runs" / "taken").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    error = " ".join(capsys.readouterr().err.replace("│", " ").split())  # flags are refused in a box
+    assert message in error
+    assert "Traceback" not in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_live_view_follows_its_jobs(tiny, tmp_path):
+    """Waiting, running with rate and remaining time, done."""
+    jobs = module.jobs_of("copy", 1, tmp_path)
+    view = LiveComparison(jobs)
+    metrics = {"accuracy": 0.5, "loss": 0.25, "return": 0.75}
+    view.update(jobs[0], module.Progress(update=5, rollouts=100, seconds=2.0, length=2, exact=0.5, metrics=metrics))
+    console = Console(width=140)
+
+    def shown():
+        with console.capture() as capture:
+            console.print(view)
+        return capture.get()
+
+    assert "50/s" in shown()
+    assert "<2 s" in shown()
+    assert shown().count("waiting") == 4
+    view.update(jobs[0], None)
+    assert "1 of 5 trainings done" in shown()
+
+
+def test_python_dash_m(tmp_path):
+    """`python -m hardmem` is the same command."""
+    out = subprocess.run(
+        [sys.executable, "-m", "hardmem", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    for command in ("train", "eval", "compare", "envs"):
+        assert command in out

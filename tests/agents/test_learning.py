@@ -1,0 +1,177 @@
+"""Learning: every method on the smallest task, what it counts, and that equal seeds are equal runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from hardmem.agents import AgentConfig, SequenceConfig, train
+from hardmem.agents.compare import METHODS
+from hardmem.agents.learner import Generators
+from hardmem.agents.reinforce import collect
+from hardmem.agents.training import NonFiniteError, check_finite, make_learner
+from tests import device_guard
+
+SMALL_AGENT = AgentConfig(max_length=3, start_length=1, num_symbols=3, num_envs=128, finish_updates=60)
+SMALL_HARD = SequenceConfig(max_length=3, start_length=3, num_symbols=4, finish_updates=100)
+SMALL = {
+    "agent": SMALL_AGENT,
+    "gru agent": dataclasses.replace(SMALL_AGENT, policy="gru"),
+    "value agent": dataclasses.replace(SMALL_AGENT, baseline="value", group_size=1),
+    "hard": SMALL_HARD,
+    "soft": dataclasses.replace(SMALL_HARD, access="soft"),
+    "lstm": dataclasses.replace(SMALL_HARD, model="lstm", hidden_size=32),
+}
+
+
+def generators(seed=0):
+    return Generators.seeded(seed, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["REINFORCE agent", "hard NTM", "soft twin"])
+def test_the_task_is_learned(name):
+    """Copy up to length 10, in seconds; and what was learned answers fresh problems ten times as long."""
+    learner, outcome = train(dataclasses.replace(METHODS["copy"][name], max_updates=400, finish_updates=50))
+    assert outcome.solved is not None
+    assert learner.score(500, generators().test, max_length=10).exact >= 0.97
+    assert learner.score(50, generators().test, max_length=100, min_length=100).exact >= 0.9
+
+
+def test_the_agent_needs_its_cells():
+    """The very agent that solves the task stays at the floor of guessing when its cells are wiped at every step."""
+    learner, outcome = train(dataclasses.replace(METHODS["copy"]["REINFORCE agent"], finish_updates=0))
+    assert outcome.solved is not None
+    whole = learner.score(500, generators().test, max_length=10)
+    wiped = learner.score(500, generators().test, max_length=10, wiped=True)
+    assert whole.accuracy > 0.97
+    assert wiped.accuracy < 1 / 8 + 0.03
+
+
+def test_the_floors_of_policies_without_cells():
+    """Trained on wiped cells: a reactive policy only guesses; a GRU carries a little in its own state, not the task."""
+    for policy, low, high in (("feed-forward", 0.05, 0.22), ("gru", 0.1, 0.6)):
+        config = AgentConfig(policy=policy, num_envs=128, start_length=10)
+        learner = make_learner(config)
+        dynamics = learner.dynamics(10, wiped=True)
+        learner._at_length = (10, dynamics)
+        optimizer, streams = torch.optim.Adam(learner.parameters(), lr=1e-2), generators()
+        for _ in range(60):
+            optimizer.zero_grad()
+            learner.batch(10, streams).loss.backward()
+            optimizer.step()
+        accuracy = learner.score(500, streams.test, max_length=10, wiped=True).accuracy
+        assert low < accuracy < high
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_equal_seeds_are_equal_runs(name):
+    """Weights and curve, bit for bit, seconds aside; another seed is another run."""
+
+    def run(seed):
+        config = dataclasses.replace(SMALL[name], seed=seed, max_updates=10, eval_problems=20)
+        learner, outcome = train(config)
+        curve = [dataclasses.replace(point, seconds=0.0) for point in outcome.curve]
+        return [parameter.tolist() for parameter in learner.parameters()], curve
+
+    assert run(1) == run(1)
+    assert run(1) != run(2)
+
+
+def test_what_is_counted():
+    """Problems, rollouts and steps are those drawn and played, copies included."""
+    config = dataclasses.replace(SMALL_AGENT, max_updates=5, start_length=2, promote_at=1.1, max_length=2)
+    _, outcome = train(config)
+    last = outcome.curve[-1]
+    assert (last.update, last.problems, last.rollouts, last.steps) == (5, 5 * 16, 5 * 128, 5 * 128 * 5)
+
+
+def test_choices_after_the_end_carry_no_gradient():
+    """Short episodes in a batch with long ones: no log-probability and no entropy once they have ended."""
+    learner = make_learner(SMALL_AGENT)
+    streams = generators()
+    rollout = collect(learner.dynamics(3), learner.policy, 64, streams.problems, streams.choices)
+    ended = rollout.mask == 0
+    assert ended.any()
+    assert (rollout.record.log_prob[ended] == 0).all()
+    assert (rollout.record.entropy[ended] == 0).all()
+    assert (rollout.record.log_prob[~ended] < 0).all()
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_an_update_never_waits_for_the_device(name):
+    """Draw, play, loss, backward, clip, step: no host read, and all on one device."""
+    config = SMALL[name]
+    learner = make_learner(config)
+    optimizer, streams = torch.optim.Adam(learner.parameters()), generators()
+    learner.batch(config.max_length, streams)  # rules of a new length are tables, built once
+    with device_guard.no_host_reads():
+        learner.batch(config.max_length, streams).loss.backward()
+        torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        optimizer.step()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_an_update_never_waits_for_the_gpu(name):
+    """The same on a CUDA device, by CUDA's own account."""
+    device = torch.device("cuda")
+    config = SMALL[name]
+    learner = make_learner(config, device)
+    optimizer, streams = torch.optim.Adam(learner.parameters()), Generators.seeded(0, device)
+    learner.batch(config.max_length, streams)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        learner.batch(config.max_length, streams).loss.backward()
+        optimizer.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_absolute_addresses_are_not_run_beyond_their_cells():
+    """None, not a number, at lengths that need cells the learner has no address for."""
+    agent = make_learner(AgentConfig(env="hardmem/CopyRandomAccess-v0"))
+    assert agent.score(4, generators().test, max_length=10) is not None
+    assert agent.score(4, generators().test, max_length=11) is None
+    model = make_learner(SequenceConfig(addressing="absolute"))
+    assert model.score(4, generators().test, max_length=10) is not None
+    assert model.score(4, generators().test, max_length=11) is None
+
+
+def test_soft_and_hard_differ_in_one_field():
+    """The matched comparison: same model, same size, same everything but the access."""
+    hard, soft = METHODS["copy"]["hard NTM"], METHODS["copy"]["soft twin"]
+    assert dataclasses.replace(hard, access="soft") == soft
+    hard_names = {name: value.shape for name, value in make_learner(hard).model.named_parameters()}
+    assert hard_names == {name: value.shape for name, value in make_learner(soft).model.named_parameters()}
+
+
+def test_a_number_that_is_not_finite_stops_the_training(monkeypatch):
+    """The culprit is named, and nothing is trained on."""
+    with pytest.raises(NonFiniteError, match="update 7: grad_norm is nan, expected a finite number"):
+        check_finite(7, {"loss": 1.0, "grad_norm": math.nan})
+    monkeypatch.setattr("hardmem.agents.sequence.surrogate", lambda log_prob, cost, baseline: log_prob.sum() * math.inf)
+    with pytest.raises(NonFiniteError, match=r"update 5: .* is (-inf|inf|nan)"):
+        train(SMALL_HARD)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (AgentConfig(env="hardmem/Coppy-v0"), "unknown environment 'hardmem/Coppy-v0'; choose one of"),
+        (AgentConfig(policy="mlp"), "unknown controller 'mlp'; choose one of"),
+        (AgentConfig(baseline="magic"), "unknown baseline 'magic'; choose one of"),
+        (AgentConfig(baseline="leave-one-out", group_size=1), "group_size must be at least 2, got 1"),
+        (SequenceConfig(task="cpoy"), "unknown task 'cpoy'; choose one of"),
+        (SequenceConfig(model="transformer"), "unknown model 'transformer'; choose one of"),
+        (SequenceConfig(access="sort"), "unknown access 'sort'; choose one of"),
+        (SequenceConfig(addressing="here"), "unknown addressing 'here'; choose one of"),
+        (SequenceConfig(heads=("reed",)), "heads must be of"),
+    ],
+)
+def test_unknown_names_are_one_sentence(config, message):
+    """Each lists what could have been meant."""
+    with pytest.raises(ValueError, match=message):
+        train(config)

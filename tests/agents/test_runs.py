@@ -1,0 +1,139 @@
+"""Runs on disk: what is written, what is given back, what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from hardmem.agents import AgentConfig, SequenceConfig, load, train
+from hardmem.agents.learner import Generators
+from hardmem.agents.runs import CHECKPOINT, CONFIG, RunError, create_folder, write_json
+
+TINY = [
+    AgentConfig(max_length=2, start_length=1, num_symbols=3, num_envs=32, max_updates=10, eval_problems=10),
+    SequenceConfig(max_length=2, start_length=1, num_symbols=4, max_updates=10, eval_problems=10),
+]
+
+
+@pytest.mark.parametrize("config", TINY, ids=["agent", "sequence"])
+def test_load_gives_back_what_was_trained(config, tmp_path):
+    """Configuration, every weight, and the same answers."""
+    learner, _ = train(config, tmp_path / "run")
+    loaded, read = load(tmp_path / "run")
+    assert read == config
+    for (name, old), new in zip(learner.state_dict().items(), loaded.state_dict().values(), strict=True):
+        torch.testing.assert_close(new, old, rtol=0, atol=0, msg=name)
+    scores = [
+        one.score(50, Generators.seeded(0, torch.device("cpu")).test, max_length=2, greedy=False)
+        for one in (learner, loaded)
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_tensorboard_shows_the_curve(tmp_path):
+    """One point per validation over the steps played, and the configuration as text."""
+    _, outcome = train(TINY[0], tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert "config/text_summary" in events.Tags()["tensors"]
+    points = events.Scalars("validation/exact")
+    assert [point.step for point in points] == [point.steps for point in outcome.curve]
+    assert [point.value for point in points] == pytest.approx([point.exact for point in outcome.curve])
+    assert {"train/return", "train/entropy", "train/grad_norm", "curriculum/length"} <= set(events.Tags()["scalars"])
+
+
+def test_the_checkpoint_holds_all_random_state(tmp_path):
+    """Weights, optimiser, the state of every generator, and the counts: what a resume needs."""
+    train(TINY[0], tmp_path / "run")
+    content = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    assert set(content) == {"learner", "optimizer", "generators", "progress", "length"}
+    assert len(content["generators"]) == len(Generators._fields)
+    assert content["progress"]["update"] == 10
+
+
+def test_an_existing_folder_is_left_alone(tmp_path):
+    """Nothing is written over, not even into an empty folder."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious").write_text("data")
+    with pytest.raises(RunError, match="exists already"):
+        train(TINY[0], tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    """A file where a folder should be: works for every user, root included."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot create the run folder .*file/run"):
+        create_folder(tmp_path / "file" / "run")
+
+
+def test_damaged_and_foreign_files_are_refused(tmp_path):
+    """No run, a damaged checkpoint, one of another configuration, and one that would run code: a sentence each."""
+    with pytest.raises(RunError, match=r"is not a run: it has no config\.json"):
+        load(tmp_path)
+    run = tmp_path / "run"
+    train(TINY[0], run)
+    good = (run / CHECKPOINT).read_bytes()
+
+    (run / CHECKPOINT).write_bytes(good[: len(good) // 2])
+    with pytest.raises(RunError, match="damaged or not one of ours"):
+        load(run)
+
+    marker = tmp_path / "executed"
+    (run / CHECKPOINT).write_bytes(pickle.dumps(_Malicious(str(marker))))
+    with pytest.raises(RunError, match="damaged or not one of ours"):
+        load(run)
+    assert not marker.exists()
+
+    (run / CHECKPOINT).unlink()
+    with pytest.raises(RunError, match=r"has no checkpoint\.pt"):
+        load(run)
+
+    (run / CHECKPOINT).write_bytes(good)
+    config = json.loads((run / CONFIG).read_text())
+    write_json(run / CONFIG, {**config, "hidden_size": 32})
+    with pytest.raises(RunError, match=r"does not fit its config\.json"):
+        load(run)
+    (run / CONFIG).write_text("{}")
+    with pytest.raises(RunError, match=r"cannot read .*kind"):
+        load(run)
+
+
+class _Malicious:
+    """Pickled, it writes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+def test_a_crash_while_writing_keeps_the_old_file(tmp_path, monkeypatch):
+    """The new content is complete on disk before it takes the old one's name."""
+    path = tmp_path / "results.json"
+    write_json(path, {"old": 1})
+
+    def crash(source, target):
+        assert json.loads(Path(source).read_text()) == {"new": 2}
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        write_json(path, {"new": 2})
+    assert json.loads(path.read_text()) == {"old": 1}
+
+
+def test_configurations_of_different_kinds_do_not_mix(tmp_path):
+    """An agent's run loads as an agent."""
+    train(TINY[0], tmp_path / "run")
+    learner, config = load(tmp_path / "run")
+    assert dataclasses.is_dataclass(config)
+    assert type(config) is AgentConfig
+    assert hasattr(learner, "policy")

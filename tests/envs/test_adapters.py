@@ -1,0 +1,157 @@
+"""Gymnasium citizenship of every registered id: the checker, seeds, autoreset modes, single against vector."""
+
+from __future__ import annotations
+
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+
+from hardmem.envs import ENVIRONMENTS
+
+IDS = sorted(ENVIRONMENTS)
+
+
+def make_vec(env_id, num_envs, **kwargs):
+    return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **kwargs)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_check_env_is_clean(env_id):
+    """Gymnasium's own checker has neither an error nor a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(gym.make(env_id).unwrapped)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_id_alone_is_enough(env_id):
+    """The module's name in front of the id registers it: the string works anywhere."""
+    assert gym.make(f"hardmem.envs:{env_id}").spec.id == env_id
+    assert gym.make(env_id).spec.to_json()
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_a_vector_of_one_is_the_single_environment(env_id):
+    """Seed for seed, over several episodes, each started when the last has ended."""
+    single, vector = gym.make(env_id, max_length=3), make_vec(env_id, 1, max_length=3, autoreset_mode="SameStep")
+    first, _ = single.reset(seed=3)
+    both, _ = vector.reset(seed=3)
+    np.testing.assert_array_equal(first, both[0])
+    single.action_space.seed(0)
+    episodes = 0
+    while episodes < 5:
+        action = single.action_space.sample()
+        observation, reward, terminated, _, _ = single.step(action)
+        both, rewards, ends, _, info = vector.step(action[None])
+        assert (rewards[0], ends[0]) == (reward, terminated)
+        if terminated:
+            np.testing.assert_array_equal(observation, info["final_obs"][0])
+            observation, _ = single.reset()
+            episodes += 1
+        np.testing.assert_array_equal(observation, both[0])
+
+
+def test_same_seed_same_episodes():
+    """And other seeds, or no seed, other ones."""
+
+    def inputs(seed):
+        env = gym.make("hardmem/Copy-v0", min_length=10)
+        observations = [env.reset(seed=seed)[0]]
+        observations += [env.step(np.array([2, 0, 0]))[0] for _ in range(10)]
+        return np.stack(observations)
+
+    np.testing.assert_array_equal(inputs(5), inputs(5))
+    assert (inputs(5) != inputs(6)).any()
+    assert (inputs(None) != inputs(None)).any()
+
+
+def test_next_step_autoreset():
+    """The step after an end ignores its action, earns nothing and shows a new episode; the neighbour plays on."""
+    env = make_vec("hardmem/Copy-v0", 2, max_length=1)
+    assert env.metadata["autoreset_mode"] is env.autoreset_mode is AutoresetMode.NEXT_STEP
+    env.reset(seed=0)
+    for _ in range(2):
+        _, _, terminated, _, _ = env.step(env.oracle())
+        assert not terminated.any()
+    observation, reward, terminated, truncated, info = env.step(env.oracle())
+    assert reward.tolist() == [1.0, 1.0]
+    assert terminated.tolist() == [True, True]
+    assert not truncated.any()
+    assert info == {}
+    observation, reward, terminated, _, _ = env.step(np.array([[3, 1, 7], [2, 1, 5]]))
+    assert (reward.tolist(), terminated.tolist()) == ([0.0, 0.0], [False, False])
+    assert observation[:, 1:9].any(axis=1).all()  # a symbol is shown: the new episode's first
+    _, reward, _, _, _ = env.step(env.oracle())
+    env.step(env.oracle())
+    assert env.step(env.oracle())[1].tolist() == [1.0, 1.0]
+
+
+def test_disabled_autoreset_restarts_what_the_mask_says():
+    """And stepping an episode that has ended is refused."""
+    env = make_vec("hardmem/Copy-v0", 2, max_length=1, autoreset_mode="Disabled")
+    env.reset(seed=0)
+    for _ in range(3):
+        last, _, terminated, _, _ = env.step(env.oracle())
+    assert terminated.all()
+    with pytest.raises(RuntimeError, match=r"episodes \[0, 1\] have ended"):
+        env.step(np.zeros((2, 3), dtype=np.int64))
+    observation, _ = env.reset(options={"reset_mask": np.array([True, False])})
+    assert observation[0, 1:9].any()
+    np.testing.assert_array_equal(observation[1], last[1])
+    with pytest.raises(RuntimeError, match=r"episodes \[1\] have ended"):
+        env.step(np.zeros((2, 3), dtype=np.int64))
+
+
+def test_a_given_input_is_played():
+    """`options["input"]` names the symbols; the oracle gives them back."""
+    env = gym.make("hardmem/Copy-v0").unwrapped
+    observation, _ = env.reset(options={"input": [3, 1, 2]})
+    shown = [int(observation[:10].argmax())]
+    for _ in range(3):
+        observation, *_ = env.step(env.oracle())
+        shown.append(int(observation[:10].argmax()))
+    assert shown == [3, 1, 2, 9]
+    assert [_answer(env) for _ in range(3)] == [3, 1, 2]
+
+
+def _answer(env):
+    env.step(env.oracle())
+    return int(env.oracle()[-1]) + 1
+
+
+def test_observations_are_fresh():
+    """A caller who keeps them does not see them change."""
+    env = make_vec("hardmem/Copy-v0", 3)
+    first, _ = env.reset(seed=0)
+    kept = first.copy()
+    for _ in range(3):
+        env.step(env.action_space.sample())
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_bad_calls_are_named():
+    """One sentence each."""
+    env = gym.make("hardmem/Copy-v0").unwrapped
+    with pytest.raises(RuntimeError, match="call reset first"):
+        env.step(np.array([0, 0, 0]))
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"must lie in MultiDiscrete\(\[4 2 8\]\), got array\(\[4, 0, 0\]\)"):
+        env.step(np.array([4, 0, 0]))
+    with pytest.raises(ValueError, match=r"unknown reset option \['inputs'\]"):
+        env.reset(options={"inputs": [1]})
+    with pytest.raises(ValueError, match="1 to 8"):
+        env.reset(options={"input": [9]})
+    vector = make_vec("hardmem/Copy-v0", 2)
+    vector.reset(seed=0)
+    with pytest.raises(ValueError, match=r"columns in 0 to \[3 1 7\]"):
+        vector.step(np.array([[0, 0, 0], [0, 2, 0]]))
+    with pytest.raises(ValueError, match=r"actions must be \(2, 3\)"):
+        vector.step(np.array([0, 0, 0]))
+    with pytest.raises(ValueError, match=r"bool array of shape \(2,\)"):
+        vector.reset(options={"reset_mask": [1, 0, 1]})
+    with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
+        make_vec("hardmem/Copy-v0", 0)

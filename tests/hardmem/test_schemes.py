@@ -1,0 +1,146 @@
+"""Schemes: every one yields a distribution over cells, and each does what its equations say."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hardmem.access import soft
+from hardmem.addressing import HOME
+from hardmem.memory import HardAddress, SoftAddress, as_weights
+from hardmem.schemes import SCHEMES, AbsoluteIndex, ContentLocation, HeadMoves, make_scheme
+
+B, H, N, W = 3, 2, 5, 4
+HARD = HardAddress(torch.tensor([[0, 4], [2, 2], [1, 0]]))
+
+
+def randn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def previous_address(kind: str) -> HardAddress | SoftAddress:
+    return {
+        "hard": HARD,
+        "one-hot": SoftAddress(as_weights(HARD, N, torch.float64)),
+        "soft": SoftAddress(randn(B, H, N, seed=9).softmax(dim=-1)),
+    }[kind]
+
+
+def weights_of(scheme, raw, previous, memory):
+    """The distribution as weights over all N cells."""
+    return soft(scheme(raw, previous, memory), memory.shape[1])[0].weights
+
+
+@pytest.mark.parametrize("kind", ["hard", "one-hot", "soft"])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_distribution_over_cells(name, kind):
+    """Candidates are cells, none stands twice with weight, and weights sum to 1; also for extreme raw numbers."""
+    scheme = make_scheme(name, N, W)
+    for scale in (0.0, 1.0, 1e4):
+        raw = scale * randn(B, H, scheme.num_outputs)
+        candidates, log_weights, *_ = scheme(raw, previous_address(kind), randn(B, N, W, seed=1))
+        assert candidates.dtype == torch.int64
+        assert candidates.shape == log_weights.shape
+        assert candidates.shape[:2] == (B, H)
+        assert (candidates >= 0).all()
+        assert (candidates < N).all()
+        torch.testing.assert_close(log_weights.exp().sum(dim=-1), torch.ones(B, H, dtype=torch.float64))
+        same = (candidates.unsqueeze(-1) == candidates.unsqueeze(-2)) & (log_weights.exp() > 1e-300).unsqueeze(-2)
+        assert (same.sum(dim=-1) <= 1).all()
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_one_hot_and_hard_previous_addresses_are_the_same(name):
+    """Where a head was, told as one cell or as one-hot weights, leads to the same weights."""
+    scheme = make_scheme(name, N, W)
+    raw, memory = randn(B, H, scheme.num_outputs), randn(B, N, W, seed=1)
+    hard, one_hot = (weights_of(scheme, raw, previous_address(kind), memory) for kind in ("hard", "one-hot"))
+    torch.testing.assert_close(hard, one_hot, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_heads_and_sequences_are_independent(name, kind):
+    """A head alone, in a batch of one, gets what it gets among the others."""
+    scheme, previous = make_scheme(name, N, W), previous_address(kind)
+    raw, memory = randn(B, H, scheme.num_outputs), randn(B, N, W, seed=1)
+    together = weights_of(scheme, raw, previous, memory)
+    for b in range(B):
+        for h in range(H):
+            one = type(previous)(previous[0][b : b + 1, h : h + 1])
+            alone = weights_of(scheme, raw[b : b + 1, h : h + 1], one, memory[b : b + 1])
+            torch.testing.assert_close(together[b : b + 1, h : h + 1], alone)
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_gradients_against_finite_differences(name, kind):
+    """With respect to the raw numbers and the memory."""
+    scheme, previous = make_scheme(name, N, W), previous_address(kind)
+    raw, memory = randn(B, H, scheme.num_outputs).requires_grad_(), randn(B, N, W, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda raw, memory: weights_of(scheme, raw, previous, memory), (raw, memory))
+
+
+@pytest.mark.parametrize("name", sorted(set(SCHEMES) - {"absolute"}))
+@pytest.mark.parametrize("cells", [1, 2, 9])
+def test_memories_of_another_size(name, cells):
+    """All but absolute addresses run on any number of cells, whatever they were built for."""
+    scheme = make_scheme(name, N, W)
+    index = HardAddress(torch.tensor([[0, cells - 1]] * B))
+    weights = weights_of(scheme, randn(B, H, scheme.num_outputs), index, randn(B, cells, W, seed=1))
+    assert weights.shape == (B, H, cells)
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(B, H, dtype=torch.float64))
+
+
+def test_absolute_addresses_refuse_another_size():
+    """The message holds both numbers."""
+    with pytest.raises(ValueError, match="tied to N = 5 cells, the memory has 6"):
+        AbsoluteIndex(5, W)(torch.zeros(1, 1, 5), HARD, torch.zeros(1, 6, W))
+
+
+def test_absolute_by_hand():
+    """A softmax over cells, wherever the head was."""
+    raw = torch.tensor([[[0.1, 0.2, 0.7]]]).log() + 5
+    weights = weights_of(AbsoluteIndex(3, W), raw, HardAddress(torch.tensor([[2]])), torch.zeros(1, 3, W))
+    torch.testing.assert_close(weights, torch.tensor([[[0.1, 0.2, 0.7]]]))
+
+
+def test_head_moves_by_hand():
+    """Softmax over moves, the last number sharpens: softplus(log(e - 1)) = 1, so the exponent is 2."""
+    scheme = HeadMoves(N, W, moves=(1, HOME))
+    raw = torch.tensor([[[0.75, 0.25, 0.0]]]).log()
+    raw[..., -1] = torch.tensor(1.0).expm1().log()
+    candidates, log_weights, *_ = scheme(raw, HardAddress(torch.tensor([[4]])), torch.zeros(1, 6, W))
+    assert candidates.tolist() == [[[5, 0]]]
+    torch.testing.assert_close(log_weights.exp(), torch.tensor([[[0.9, 0.1]]]))
+
+
+def test_content_location_equals_the_paper_in_loops():
+    """Eqs. 5-9 from raw numbers in the order key, strength, gate, shifts, sharpening."""
+    scheme, previous = ContentLocation(N, W), previous_address("soft")
+    raw, memory = randn(B, H, W + 6), randn(B, N, W, seed=1)
+    weights = weights_of(scheme, raw, previous, memory)
+    for b in range(B):
+        for h in range(H):
+            numbers = raw[b, h]
+            key, beta, gate = numbers[:W].tanh(), F.softplus(numbers[W]), numbers[W + 1].sigmoid()
+            shift, exponent = numbers[W + 2 : W + 5].softmax(dim=0), 1 + F.softplus(numbers[W + 5])
+            scores = [(beta * (key @ cell) / (key.norm() * cell.norm())).exp() for cell in memory[b]]
+            gated = [gate * s / sum(scores) + (1 - gate) * previous.weights[b, h, n] for n, s in enumerate(scores)]
+            rotated = [
+                shift[0] * gated[(n + 1) % N] + shift[1] * gated[n] + shift[2] * gated[(n - 1) % N] for n in range(N)
+            ]
+            powers = [r**exponent for r in rotated]
+            torch.testing.assert_close(weights[b, h], torch.stack(powers) / sum(powers))
+
+
+def test_scheme_moves_with_its_module():
+    """Its tables follow `.to`, and are not saved: a checkpoint does not depend on the moves."""
+    scheme = HeadMoves(N, W)
+    assert not scheme.state_dict()
+    assert {buffer.device.type for buffer in scheme.to("meta").buffers()} == {"meta"}
+
+
+def test_unknown_scheme_lists_the_known_ones():
+    """A wrong name is answered with the right ones."""
+    with pytest.raises(ValueError, match=r"unknown addressing 'relative'; choose one of \['absolute', 'content-loc"):
+        make_scheme("relative", N, W)
