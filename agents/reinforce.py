@@ -82,7 +82,9 @@ class AgentLearner(Learner):
         self.config: AgentConfig = config
         dynamics = self.dynamics(config.max_length, device=device)
         self.policy = Policy(dynamics.observation_size, dynamics.num_actions, config.policy, config.hidden_size)
-        self.baseline = make_baseline(config.baseline, num_features=config.hidden_size, group_size=config.group_size)
+        self.baseline = make_baseline(
+            config.baseline, num_features=config.hidden_size, group_size=config.group_size, offers=("state",)
+        )
         self.to(device)
         self._at_length: tuple[int, Dynamics] = (config.max_length, dynamics)
 

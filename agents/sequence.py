@@ -71,7 +71,7 @@ class SequenceLearner(Learner):
         self.dense = isinstance(self.model, NTM) and not self.draws
         num_features = num_bits(self.task.num_answers) + 3
         name = config.baseline if self.draws else "none"
-        self.baseline = make_baseline(name, num_features=num_features, group_size=self.group_size)
+        self.baseline = make_baseline(name, num_features=num_features, group_size=self.group_size, offers=("state",))
         self.to(device)
 
     def play(self, task: Task, inputs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, AccessRecord | None]:

@@ -7,12 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hardmem import ACCESS, BASELINES, CONTROLLERS, NTM, SCHEMES, TASKS, Recurrent, make_baseline, make_task, surrogate
+from hardmem import ACCESS, CONTROLLERS, NTM, SCHEMES, TASKS, Recurrent, make_baseline, make_task, surrogate
 from hardmem.estimators import cost_to_go
 from hardmem.models.ntm import ORDERS
 from hardmem.models.recurrent import KINDS
 from hardmem.tasks import bit_inputs, num_bits, one_hot, symbols_to_bits
 from tests import device_guard
+from tests.estimator_cases import PLAIN_BASELINES
 
 MACHINES = [
     {"addressing": addressing, "access": access, "order": order}
@@ -77,7 +78,7 @@ def test_all_on_one_device(options):
     assert {parameter.grad.device.type for parameter in model.parameters() if parameter.grad is not None} == {"meta"}
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", PLAIN_BASELINES)
 def test_baselines(name):
     """Every baseline under both guards."""
     options = {"addressing": "head-moves", "access": "sampled"}

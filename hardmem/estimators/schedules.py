@@ -1,0 +1,49 @@
+"""Soft-to-hard annealing: training starts with soft access and ends with hard, by update number alone.
+
+A schedule gives the softness of an update, 1 at the start, 0 from some update on, so that a run ends with updates of
+the kind it is tested with. Use it as a temperature, as a share in a mixed loss, or, through `is_soft`, to make
+whole updates soft or hard. Functions of the update number: nothing to store, nothing to restore.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "hard": lambda progress: 0.0,
+    "step": lambda progress: 1.0,
+    "linear": lambda progress: 1 - progress,
+    "cosine": lambda progress: (1 + math.cos(math.pi * progress)) / 2,
+    "geometric": lambda progress: 100**-progress,
+}
+"""Shapes over progress in [0, 1); at 1 every softness is 0. "step" is all soft, then all hard."""
+
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+
+
+def softness(name: str, update: int, num_updates: int) -> float:
+    """How soft an update is, in [0, 1].
+
+    Args:
+        name: of a shape in `SCHEDULES`.
+        update: its number, from 0.
+        num_updates: updates until softness is 0 and stays so, >= 0.
+
+    Raises:
+        ValueError: if there is no such schedule, or a number is negative.
+    """
+    if name not in SCHEDULES:
+        raise ValueError(f"unknown schedule {name!r}; choose one of {sorted(SCHEDULES)}")
+    if update < 0 or num_updates < 0:
+        raise ValueError(f"update and num_updates must not be negative, got {update} and {num_updates}")
+    return SCHEDULES[name](update / num_updates) if update < num_updates else 0.0
+
+
+def is_soft(name: str, update: int, num_updates: int) -> bool:
+    """Whether this update is a soft one: the share of soft ones follows the softness, evenly, without a draw.
+
+    Multiples of the golden ratio fall evenly into [0, 1); those below the softness are soft. Arguments as in
+    `softness`.
+    """
+    return (update + 1) * GOLDEN_RATIO % 1 < softness(name, update, num_updates)
