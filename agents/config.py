@@ -67,6 +67,8 @@ class AgentConfig(TrainConfig):
 
     env: str = "hardmem/Copy-v0"
     """Environment id; `hardmem envs` lists them."""
+    preset: str = "default"
+    """Difficulty of the environment's task, apart from num_symbols and the lengths: a name from its `presets`."""
     policy: str = "feed-forward"
     """The policy's body: a name from `CONTROLLERS`."""
     hidden_size: int = 64

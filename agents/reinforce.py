@@ -12,9 +12,8 @@ from hardmem.agents.config import AgentConfig
 from hardmem.agents.learner import Batch, Generators, Learner, Score
 from hardmem.agents.policies import Policy, choose
 from hardmem.baselines import make_baseline
-from hardmem.envs import ENVIRONMENTS, Dynamics, State
+from hardmem.envs import ENVIRONMENTS, Dynamics, State, make_dynamics
 from hardmem.estimators import cost_to_go, surrogate
-from hardmem.tasks import make_task
 
 
 class Rollout(NamedTuple):
@@ -49,10 +48,10 @@ def collect(
     state, observation = dynamics.reset(num_envs, problems, group_size=group_size)
     hidden = policy.initial_hidden(num_envs)
     records, rewards, features, masks = [], [], [], []
-    for _ in range(dynamics.task.num_steps):
+    for _ in range(dynamics.max_steps):
         log_probs, body_features, hidden = policy(observation, hidden)
         record = choose(log_probs, choices, greedy=greedy)
-        masks.append(state.clock < state.num_steps)
+        masks.append(state.running)
         state, step = dynamics.step(state, record.index)
         observation = step.observation
         records.append(record)
@@ -99,12 +98,13 @@ class AgentLearner(Learner):
         config = self.config
         if config.env not in ENVIRONMENTS:
             raise ValueError(f"unknown environment {config.env!r}; choose one of {sorted(ENVIRONMENTS)}")
-        spec = ENVIRONMENTS[config.env]
-        task = make_task(spec["task"], num_symbols=config.num_symbols, max_length=max(max_length, config.max_length))
-        return Dynamics(
-            task.at_length(max_length, min_length),
-            spec["interface"],
-            num_cells=task.num_cells,
+        arguments = {**ENVIRONMENTS[config.env], "preset": config.preset, "num_symbols": config.num_symbols}
+        longest = make_dynamics(**arguments, min_length=1, max_length=max(max_length, config.max_length))
+        return make_dynamics(
+            **arguments,
+            min_length=min_length,
+            max_length=max_length,
+            num_cells=longest.num_cells,
             wiped=wiped,
             device=self.policy.head.weight.device if device is None else device,
         )
@@ -130,7 +130,7 @@ class AgentLearner(Learner):
         return Batch(
             loss=loss - config.entropy_coef * entropy + baseline.loss,
             metrics={name: value.detach() for name, value in metrics.items()},
-            steps=config.num_envs * dynamics.task.num_steps,
+            steps=config.num_envs * dynamics.max_steps,
             problems=config.num_envs // config.group_size,
             rollouts=config.num_envs,
         )
@@ -150,5 +150,4 @@ class AgentLearner(Learner):
             return None  # absolute addresses: the policy knows no cell beyond those it was trained with
         with torch.no_grad():
             state = collect(dynamics, self.policy, num_problems, generator, generator, greedy=greedy).state
-        share = state.num_correct / state.num_answers
-        return Score(exact=float((share == 1).double().mean()), accuracy=float(share.double().mean()))
+        return Score(exact=float((state.earned == 1).double().mean()), accuracy=float(state.earned.double().mean()))

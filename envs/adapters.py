@@ -1,95 +1,124 @@
-"""Gymnasium adapters: the rules of `Dynamics` as a `gymnasium.Env` and as a native `VectorEnv`. They hold no rule."""
+"""Gymnasium adapters: `Dynamics` as a `gymnasium.Env` and as a native `VectorEnv`. They hold no rule of a task."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+import inspect
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from hardmem.envs.dynamics import Dynamics, State
-from hardmem.tasks import Problem, make_task
+from hardmem.envs.dynamics import Dynamics
+from hardmem.envs.episodes import Episodes
+from hardmem.envs.formats import Format
+from hardmem.envs.rendering import RENDER_MODES, Frame, render
+from hardmem.tasks import make_task
 
-Observation = NDArray[np.float32]
-Action = NDArray[np.int64]
+Array = NDArray[Any]
 
 
-def make_dynamics(
-    task: str,
-    interface: str = "tape",
-    num_cells: int | None = None,
-    num_heads: int = 1,
-    wiped: bool = False,
-    device: torch.device | str = "cpu",
-    **difficulty: Any,
-) -> Dynamics:
-    """The rules of a task by name; `difficulty` goes to the task's constructor, the rest to `Dynamics`.
+def make_dynamics(task: str, interface: str = "tape", preset: str = "default", **arguments: Any) -> Dynamics:
+    """The rules of a task by name, at one of its presets.
+
+    Args:
+        task: a name from `TASKS`.
+        interface: a name from `INTERFACES`.
+        preset: a name from the task's `presets`.
+        arguments: of `Dynamics` by name; all others are the task's own, and win over the preset.
 
     Raises:
         ValueError: if a name is unknown or a number out of range.
-        TypeError: if the task has no such difficulty.
     """
-    return Dynamics(
-        make_task(task, **difficulty),
-        interface,
-        num_cells=num_cells,
-        num_heads=num_heads,
-        wiped=wiped,
-        device=device,
-    )
+    rules = {name: arguments.pop(name) for name in inspect.signature(Dynamics).parameters if name in arguments}
+    return Dynamics(make_task(task, preset, **arguments), interface, **rules)
 
 
-class TaskEnv(gym.Env[Observation, Action]):
+class TaskEnv(gym.Env[Any, Any]):
     """One episode at a time. `gym.make("hardmem.envs:hardmem/Copy-v0", max_length=5)`; see `Dynamics` for the rules.
 
     `reset(options={"input": [3, 1, 2]})` plays the given symbols instead of drawing a problem.
+
+    Args:
+        task: a name from `TASKS`.
+        observation: "box" or "dict"; see `Format`.
+        action: "multi-discrete" or "discrete".
+        mask_info: put the legal actions into `info["action_mask"]`, as `action_space.sample(mask=...)` takes them.
+        render_mode: "ansi" or "rgb_array".
+        kwargs: as `make_dynamics` takes them.
+
+    Raises:
+        ValueError: if a name is unknown or a number out of range.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]  # gymnasium lacks ClassVar
+    metadata: dict[str, Any] = {  # noqa: RUF012 - replaced in each environment, never changed
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 4,
+    }
 
-    def __init__(self, task: str = "copy", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        task: str = "copy",
+        *,
+        observation: str = "box",
+        action: str = "multi-discrete",
+        mask_info: bool = False,
+        render_mode: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.render_mode = _known_render_mode(render_mode)
+        self.mask_info = mask_info
         self.dynamics = make_dynamics(task, **kwargs)
-        self.observation_space = self.dynamics.observation_space
-        self.action_space = self.dynamics.action_space
-        self._generator = torch.Generator()
+        self.metadata = {**self.metadata, "dials": self.dynamics.task.dials}
+        self.format = Format(self.dynamics, 1, observation, action)
+        self.observation_space = self.format.single_observation_space
+        self.action_space = self.format.single_action_space
+        self._episodes = Episodes(self.dynamics, 1)
         self._seeded = False
-        self._state: State | None = None
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
+        if not self._seeded:
+            _warn_if_cut(self.spec, self.dynamics)
         if seed is not None or not self._seeded:
-            _seed_from(self.np_random, self._generator)
+            self._episodes.seed(self.np_random)
             self._seeded = True
-        problem = _fixed_problem(self.dynamics, options)
-        if problem is None:
-            problem = self.dynamics.task.draw(1, generator=self._generator)
-        self._state, observation = self.dynamics.start(problem)
-        return observation[0].numpy(), {}
+        self._episodes.start(_checked(options, "input").get("input"))
+        return self._look()
 
-    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        if self._state is None:
-            raise RuntimeError("step was called before reset: call reset first")
-        if not self.action_space.contains(np.asarray(action)):
-            raise ValueError(f"action must lie in {self.action_space}, got {action!r}")
-        self._state, step = self.dynamics.step(self._state, torch.as_tensor(action, dtype=torch.int64)[None])
-        return step.observation[0].numpy(), float(step.reward[0]), bool(step.terminated[0]), False, {}
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        _require_start(self._episodes)
+        reward, terminated, truncated = self._episodes.advance(self.format.factors(np.asarray(action)[None]))
+        observation, info = self._look()
+        return observation, float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
-    def oracle(self) -> Action:
-        """The best action in the present state; for tests and pictures."""
-        if self._state is None:
-            raise RuntimeError("oracle was called before reset: call reset first")
-        best: Action = self.dynamics.oracle(self._state)[0].numpy()
+    def action_masks(self) -> Array:
+        """Which actions are legal now, flat bool: factor after factor, as MaskablePPO takes them."""
+        _require_start(self._episodes)
+        flat: Array = self.format.flat_masks(self._episodes.legal())[0]
+        return flat
+
+    def oracle(self) -> Array:
+        """The best action in the present state, by factors; for tests and pictures."""
+        _require_start(self._episodes)
+        best: Array = self._episodes.oracle()[0]
         return best
 
+    def render(self) -> Frame | None:
+        if self.render_mode is None:
+            gym.logger.warn("render was called without a render mode: pass render_mode to gym.make")
+            return None
+        _require_start(self._episodes)
+        return render(self._episodes, 0, self.render_mode)
 
-class TaskVectorEnv(VectorEnv[Observation, Action, NDArray[Any]]):
+    def _look(self) -> tuple[Any, dict[str, Any]]:
+        info = {"action_mask": self.format.masks(self._episodes.legal())[0]} if self.mask_info else {}
+        return self.format.observation(self._episodes.observe()[0]), info
+
+
+class TaskVectorEnv(VectorEnv[Any, Any, Array]):
     """B episodes stepped together, natively: `gym.make_vec(id, num_envs=64, vectorization_mode="vector_entry_point")`.
 
     Args:
@@ -98,7 +127,11 @@ class TaskVectorEnv(VectorEnv[Observation, Action, NDArray[Any]]):
         autoreset_mode: what happens to an episode that has ended. NEXT_STEP (the default): the next step ignores its
             action and returns the first observation of a new one. SAME_STEP: the new one starts at once and the last
             observation is in `info["final_obs"]`. DISABLED: `reset(options={"reset_mask": mask})` starts new ones.
-        kwargs: as `make_dynamics` takes them.
+        max_episode_steps: after how many steps an episode is truncated; never by default.
+        observation, action, mask_info, render_mode, kwargs: as `TaskEnv` takes them.
+
+    Raises:
+        ValueError: if a name is unknown or a number out of range.
     """
 
     def __init__(
@@ -107,107 +140,133 @@ class TaskVectorEnv(VectorEnv[Observation, Action, NDArray[Any]]):
         task: str = "copy",
         *,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+        observation: str = "box",
+        action: str = "multi-discrete",
+        mask_info: bool = False,
+        render_mode: str | None = None,
         **kwargs: Any,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         self.num_envs = num_envs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {"render_modes": [], "autoreset_mode": self.autoreset_mode}
+        self.render_mode = _known_render_mode(render_mode)
+        self.mask_info = mask_info
         self.dynamics = make_dynamics(task, **kwargs)
-        self.single_observation_space = self.dynamics.observation_space
-        self.single_action_space = self.dynamics.action_space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._num_actions = np.array(self.dynamics.num_actions)
-        self._generator = torch.Generator()
+        dials = self.dynamics.task.dials
+        self.metadata = {**TaskEnv.metadata, "autoreset_mode": self.autoreset_mode, "dials": dials}
+        self.format = Format(self.dynamics, num_envs, observation, action)
+        self.single_observation_space = self.format.single_observation_space
+        self.single_action_space = self.format.single_action_space
+        self.observation_space = self.format.observation_space
+        self.action_space = self.format.action_space
+        self._episodes = Episodes(self.dynamics, num_envs, max_episode_steps)
         self._seeded = False
-        self._state: State | None = None
-        self._ended = np.zeros(num_envs, dtype=bool)
+        self._ended = np.zeros(0, dtype=np.int64)  # the numbers of the episodes that wait for a reset
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        options = _checked(options, "input", "reset_mask")
         super().reset(seed=seed)
+        if not self._seeded:
+            _warn_if_cut(self.spec, self.dynamics)
         if seed is not None or not self._seeded:
-            _seed_from(self.np_random, self._generator)
+            self._episodes.seed(self.np_random)
             self._seeded = True
-        mask = (options or {}).get("reset_mask")
-        if mask is not None:
-            return self._reset_some(np.asarray(mask)), {}
-        problem = _fixed_problem(self.dynamics, options)
-        if problem is None:
-            problem = self.dynamics.task.draw(self.num_envs, generator=self._generator)
+        if "reset_mask" in options:
+            which = self._places(options["reset_mask"])
+            self._episodes.restart(which)
+            self._ended = np.setdiff1d(self._ended, which)
         else:
-            problem = problem.repeat(self.num_envs)
-        self._state, observation = self.dynamics.start(problem)
-        self._ended = np.zeros(self.num_envs, dtype=bool)
-        return observation.numpy(), {}
+            self._episodes.start(options.get("input"))
+            self._ended = self._ended[:0]
+        return self.format.observation(self._episodes.observe()), self._info()
 
-    def step(self, actions: Action) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        if self._state is None:
-            raise RuntimeError("step was called before reset: call reset first")
-        actions = np.asarray(actions)
-        if actions.shape != self.action_space.shape or (actions < 0).any() or (actions >= self._num_actions).any():
-            raise ValueError(
-                f"actions must be {self.action_space.shape} with columns in 0 to {self._num_actions - 1}, "
-                f"got shape {actions.shape}: {actions.tolist()}"
-            )
-        if self.autoreset_mode is AutoresetMode.DISABLED and self._ended.any():
-            ended = np.flatnonzero(self._ended).tolist()
+    def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        _require_start(self._episodes)
+        waiting = self._ended
+        if len(waiting) and self.autoreset_mode is AutoresetMode.DISABLED:
             raise RuntimeError(
-                f"episodes {ended} have ended: start new ones with reset(options={{'reset_mask': mask}})"
+                f"episodes {waiting.tolist()} have ended: start new ones with reset(options={{'reset_mask': mask}})"
             )
-        restarted = self._ended  # under NEXT_STEP: those whose action is ignored now
-        self._state, step = self.dynamics.step(self._state, torch.as_tensor(actions, dtype=torch.int64))
-        reward, terminated = step.reward.double().numpy(), step.terminated.numpy()
-        observation, info = step.observation.numpy(), dict[str, Any]()
-        if restarted.any():
-            reward, terminated = reward * ~restarted, terminated & ~restarted
-            observation = self._start_new(restarted)
-        self._ended = terminated
-        if self.autoreset_mode is AutoresetMode.SAME_STEP and terminated.any():
-            info = {"final_obs": observation, "_final_obs": terminated.copy()}
-            info |= {"final_info": {}, "_final_info": terminated.copy()}
-            observation = self._start_new(terminated)
-            self._ended = np.zeros(self.num_envs, dtype=bool)
-        return observation, reward, terminated.copy(), np.zeros(self.num_envs, dtype=bool), info
+        reward, terminated, truncated = self._episodes.advance(self.format.factors(actions))
+        reward = reward.astype(np.float64)
+        if len(waiting):  # under NEXT_STEP their actions counted for nothing
+            self._episodes.restart(waiting)
+            reward[waiting], terminated[waiting], truncated[waiting] = 0.0, False, False
+        self._ended = np.flatnonzero(terminated | truncated)
 
-    def oracle(self) -> Action:
-        """The best actions in the present state, (B, A); for tests and pictures."""
-        if self._state is None:
-            raise RuntimeError("oracle was called before reset: call reset first")
-        best: Action = self.dynamics.oracle(self._state).numpy()
-        return best
+        final: dict[str, Any] = {}
+        if len(self._ended) and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            final = self._final_info(self._ended)
+            self._episodes.restart(self._ended)
+            self._ended = self._ended[:0]
+        observation = self.format.observation(self._episodes.observe())
+        return observation, reward, terminated, truncated, {**final, **self._info()}
 
-    def _reset_some(self, mask: NDArray[Any]) -> Observation:
+    def action_masks(self) -> Array:
+        """Which actions are legal now, (B, sum of choices) bool: factor after factor, as MaskablePPO takes them."""
+        _require_start(self._episodes)
+        return self.format.flat_masks(self._episodes.legal())
+
+    def oracle(self) -> Array:
+        """The best actions in the present state, (B, A), by factors; for tests and pictures."""
+        _require_start(self._episodes)
+        return self._episodes.oracle()
+
+    def render(self) -> tuple[Frame, ...] | None:
+        if self.render_mode is None:
+            gym.logger.warn("render was called without a render mode: pass render_mode to gym.make_vec")
+            return None
+        _require_start(self._episodes)
+        return tuple(render(self._episodes, place, self.render_mode) for place in range(self.num_envs))
+
+    def _places(self, mask: Any) -> Array:
+        """The numbers of the episodes that a reset mask names."""
+        mask = np.asarray(mask)
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
             raise ValueError(f"reset_mask must be a bool array of shape ({self.num_envs},), got {mask!r}")
-        if self._state is None:
+        if not self._episodes.started:
             raise RuntimeError("reset_mask was given before the first reset: reset without it first")
-        self._ended = self._ended & ~mask
-        return self._start_new(mask)
+        return np.flatnonzero(mask)
 
-    def _start_new(self, mask: NDArray[Any]) -> Observation:
-        """Start new episodes where the mask says so; returns the observation of all."""
-        assert self._state is not None
-        which = torch.from_numpy(np.flatnonzero(mask))
-        if len(which):
-            problem = self.dynamics.task.draw(len(which), generator=self._generator)
-            self._state = self.dynamics.replace(self._state, which, self.dynamics.start(problem)[0])
-        observation: Observation = self.dynamics.observe(self._state).numpy()
-        return observation
+    def _final_info(self, which: Array) -> dict[str, Any]:
+        """The last observations of the episodes that have just ended, as Gymnasium's own vectors report them."""
+        observation, final = self._episodes.observe(), np.full(self.num_envs, None, dtype=object)
+        for place in which:
+            final[place] = self.format.observation(observation[place].copy())
+        ended = np.zeros(self.num_envs, dtype=np.bool_)
+        ended[which] = True
+        return {"final_obs": final, "_final_obs": ended, "final_info": {}, "_final_info": ended.copy()}
 
-
-def _seed_from(np_random: np.random.Generator, generator: torch.Generator) -> None:
-    """Derive torch's generator from Gymnasium's, so that `reset(seed=)` fixes both."""
-    generator.manual_seed(int(np_random.integers(2**63 - 1)))
+    def _info(self) -> dict[str, Any]:
+        return {"action_mask": self.format.masks(self._episodes.legal())} if self.mask_info else {}
 
 
-def _fixed_problem(dynamics: Dynamics, options: dict[str, Any] | None) -> Problem | None:
-    """The problem named by `options["input"]`, if there is one."""
-    unknown = set(options or {}) - {"input", "reset_mask"}
+def _warn_if_cut(spec: EnvSpec | None, dynamics: Dynamics) -> None:
+    """Warn of a step limit, the registered one, below what this difficulty may need."""
+    limit = gym.registry[spec.id].max_episode_steps if spec is not None and spec.id in gym.registry else None
+    if limit is not None and dynamics.max_steps > limit:
+        gym.logger.warn(
+            f"an episode may take {dynamics.max_steps} steps and the registered limit is {limit}: pass "
+            f"max_episode_steps={dynamics.max_steps} unless it is to be cut off there"
+        )
+
+
+def _require_start(episodes: Episodes) -> None:
+    if not episodes.started:
+        raise RuntimeError("nothing is under way yet: call reset first")
+
+
+def _known_render_mode(mode: str | None) -> str | None:
+    if mode is not None and mode not in RENDER_MODES:
+        raise ValueError(f"unknown render_mode {mode!r}; choose one of {sorted(RENDER_MODES)}")
+    return mode
+
+
+def _checked(options: dict[str, Any] | None, *known: str) -> dict[str, Any]:
+    """The options of a reset; an unknown one is named."""
+    unknown = sorted(set(options or {}) - set(known))
     if unknown:
-        raise ValueError(f"unknown reset option {sorted(unknown)}; choose from ['input', 'reset_mask']")
-    symbols: Sequence[int] | None = (options or {}).get("input")
-    return None if symbols is None else dynamics.task.problem(list(symbols))
+        raise ValueError(f"unknown reset option {unknown}; choose from {sorted(known)}")
+    return options or {}

@@ -6,18 +6,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hardmem.addressing import HOME, Move, MoveTable, move_table
 from hardmem.schemes import DEFAULT_MOVES
+from hardmem.tasks import Task
 
 
 class Interface(ABC):
-    """What the address part of an action means. Actions and heads are (B, H), int64.
+    """What the address part of an action means. Actions and heads are (B, H), the memory (B, N, C), all int64.
 
     Args:
+        task: what is stored.
         num_cells: N.
-        device: where actions and heads live.
+        device: where actions, heads and memory live.
     """
 
     num_actions: int
@@ -25,15 +28,15 @@ class Interface(ABC):
     shows_position: bool
     """Whether the observation has to say where the heads are."""
 
-    def __init__(self, num_cells: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, task: Task, num_cells: int, device: torch.device | str = "cpu") -> None:
         self.num_cells = num_cells
 
     @abstractmethod
-    def move(self, head: Tensor, action: Tensor) -> Tensor:
-        """Where the heads are after their action."""
+    def move(self, head: Tensor, action: Tensor, memory: Tensor) -> Tensor:
+        """Where the heads are after their action; on tensors and on arrays alike, see `hardmem.envs.arrays`."""
 
     @abstractmethod
-    def towards(self, head: Tensor, goal: Tensor) -> Tensor:
+    def towards(self, head: Tensor, goal: Tensor, memory: Tensor) -> Tensor:
         """The action that brings each head closest to its goal: the oracle's."""
 
 
@@ -41,6 +44,7 @@ class Tape(Interface):
     """Heads move by small steps along a circular tape, or jump home to cell 0, as an NTM's head does.
 
     Args:
+        task: not used.
         num_cells: N; cell N - 1 and cell 0 are neighbours.
         device: where actions and heads live.
         moves: the moves to choose from, offsets or "home".
@@ -49,17 +53,23 @@ class Tape(Interface):
     shows_position = False
 
     def __init__(
-        self, num_cells: int, device: torch.device | str = "cpu", moves: Sequence[Move] = DEFAULT_MOVES
+        self,
+        task: Task,
+        num_cells: int,
+        device: torch.device | str = "cpu",
+        moves: Sequence[Move] = DEFAULT_MOVES,
     ) -> None:
-        super().__init__(num_cells, device)
+        super().__init__(task, num_cells, device)
         self.table: MoveTable = move_table(moves, device)
         self.num_actions = len(self.table.moves)
+        cells = torch.arange(num_cells, device=device).unsqueeze(1)  # (N, 1)
+        self._next = self.table.targets(cells, num_cells).flatten()  # (N M): one look-up a step
         self._distance: Tensor | None = None
 
-    def move(self, head: Tensor, action: Tensor) -> Tensor:
-        return (head + self.table.offset[action]) % self.num_cells * self.table.stays[action]
+    def move(self, head: Tensor, action: Tensor, memory: Tensor) -> Tensor:
+        return self._next[head * self.num_actions + action]
 
-    def towards(self, head: Tensor, goal: Tensor) -> Tensor:
+    def towards(self, head: Tensor, goal: Tensor, memory: Tensor) -> Tensor:
         if self._distance is None:
             self._distance = self._moves_by_offsets().to(head.device)
         reached = self.table.targets(head, self.num_cells)  # (B, H, M)
@@ -85,29 +95,88 @@ class RandomAccess(Interface):
 
     shows_position = True
 
-    def __init__(self, num_cells: int, device: torch.device | str = "cpu") -> None:
-        super().__init__(num_cells, device)
+    def __init__(self, task: Task, num_cells: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(task, num_cells, device)
         self.num_actions = num_cells
 
-    def move(self, head: Tensor, action: Tensor) -> Tensor:
-        return action
+    def move(self, head: Tensor, action: Tensor, memory: Tensor) -> Tensor:
+        return action + 0  # not the caller's own array, which may change
 
-    def towards(self, head: Tensor, goal: Tensor) -> Tensor:
+    def towards(self, head: Tensor, goal: Tensor, memory: Tensor) -> Tensor:
         return goal
 
 
-INTERFACES: dict[str, type[Tape | RandomAccess]] = {
+class Associative(Interface):
+    """Each head names what it looks for, a symbol in a key channel, and goes to the cell that holds it.
+
+    Action 0 names the blank: it leads to an empty cell. The following ones name the symbols of the first key channel
+    from 1, then those of the next. Of several cells that match, a head goes to the lowest; if none does, to the lowest
+    empty one, where the thing can be put; if there is none either, nowhere. The last action leads to the next cell,
+    wherever the head is: what follows a thing is found by finding the thing.
+
+    Raises:
+        ValueError: if the task has no key channels.
+    """
+
+    shows_position = False
+
+    def __init__(self, task: Task, num_cells: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(task, num_cells, device)
+        if not task.key_channels:
+            raise ValueError(f"an associative interface needs a task whose facts have keys, got {task}")
+        self._first_key = task.key_channels[0]
+        names = [(self._first_key, 0)]
+        names += [
+            (channel, symbol) for channel in task.key_channels for symbol in range(1, task.input_sizes[channel] + 1)
+        ]
+        self.num_actions = len(names) + 1
+        names += [(self._first_key, 0)]  # the last action, which names nothing
+        channel, self._symbol = torch.tensor(names, device=device).T
+        self._in_channel = F.one_hot(channel, len(task.input_sizes)) > 0  # (A, C)
+        self._rank = torch.arange(num_cells, 0, -1, device=device)  # the lowest cell first
+
+    def move(self, head: Tensor, action: Tensor, memory: Tensor) -> Tensor:
+        same = memory[:, None] == self._symbol[action][:, :, None, None]  # (B, H, N, C)
+        matches = (same & self._in_channel[action][:, :, None]).any(-1)  # (B, H, N)
+        empty = (memory[:, :, self._first_key] == 0)[:, None]
+        score = matches * self.num_cells + (matches | empty) * self._rank
+        found = head + (score > 0).any(-1) * (score.argmax(-1) - head)
+        steps = action == self.num_actions - 1
+        moved: Tensor = found + steps * ((head + 1) % self.num_cells - found)
+        return moved
+
+    def towards(self, head: Tensor, goal: Tensor, memory: Tensor) -> Tensor:
+        actions = torch.arange(self.num_actions, device=head.device).expand(len(head), -1)  # (B, A)
+        leads = [
+            self.move(here.unsqueeze(1).expand_as(actions), actions, memory) == there.unsqueeze(1)
+            for here, there in zip(head.unbind(1), goal.unbind(1), strict=True)
+        ]
+        return torch.stack([lead.int().argmax(dim=1) for lead in leads], dim=1) if leads else goal
+
+
+INTERFACES: dict[str, type[Tape | RandomAccess | Associative]] = {
     "tape": Tape,
     "random-access": RandomAccess,
+    "associative": Associative,
 }
 
 
-def make_interface(name: str, num_cells: int, device: torch.device | str = "cpu") -> Interface:
-    """Build an interface by name.
+def make_interface(
+    name: str,
+    task: Task,
+    num_cells: int,
+    device: torch.device | str = "cpu",
+    moves: Sequence[Move] | None = None,
+) -> Interface:
+    """Build an interface by name; `moves` are those of a tape, by default its own.
 
     Raises:
-        ValueError: if there is no interface of that name.
+        ValueError: if there is no interface of that name, or it does not fit the task or the moves.
     """
     if name not in INTERFACES:
         raise ValueError(f"unknown interface {name!r}; choose one of {sorted(INTERFACES)}")
-    return INTERFACES[name](num_cells, device)
+    if moves is None:
+        return INTERFACES[name](task, num_cells, device)
+    if name != "tape":
+        raise ValueError(f"moves are those of a tape: leave them out for {name!r}, got {list(moves)}")
+    return Tape(task, num_cells, device, moves)

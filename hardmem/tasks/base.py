@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ class Problem(NamedTuple):
         inputs: what is shown, (T, B, C), one symbol per channel.
         targets: the answer due at each step, (T, B); 0 where none is due.
         mask: whether an answer is due, (T, B), bool.
-        source: the input steps whose content answers step t, (T, B, S), in the order they are needed; -1 where none.
+        source: the input steps whose content answers step t, (T, B, S), in the order they are needed. The last one
+            shows the answer itself. Where fewer than S are needed, -1 stands in front; where none is, everywhere.
     """
 
     inputs: Tensor
@@ -41,9 +43,9 @@ class Task(ABC):
     """A distribution over problems. Difficulty is its constructor's arguments, so a curriculum is `at_length`.
 
     Args:
-        num_symbols: symbols that can be shown, numbered 1 to num_symbols; 0 is the blank.
-        min_length: shortest problem, in symbols, >= 1.
-        max_length: longest problem, in symbols; lengths are uniform over both ends included.
+        num_symbols: symbols that can be asked for, numbered 1 to num_symbols; 0 is the blank.
+        min_length: shortest problem, >= 1; what is counted is the task's to say.
+        max_length: longest problem; lengths are uniform over both ends included.
 
     Raises:
         ValueError: if a number is below its least value.
@@ -53,9 +55,11 @@ class Task(ABC):
     min_length: int = 1
     max_length: int = 10
 
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"default": {}}
+    """A sweep of difficulties by name, from the easiest to the hardest: arguments that differ from the defaults."""
+
     def __post_init__(self) -> None:
-        if self.num_symbols < 1:
-            raise ValueError(f"num_symbols must be at least 1, got {self.num_symbols}")
+        at_least(1, num_symbols=self.num_symbols)
         if not 1 <= self.min_length <= self.max_length:
             raise ValueError(
                 f"lengths must satisfy 1 <= min_length <= max_length, got min_length={self.min_length} "
@@ -83,6 +87,30 @@ class Task(ABC):
         """The input channel whose content is the answer."""
 
     @property
+    def key_channels(self) -> tuple[int, ...]:
+        """The input channels whose content names a cell, for addressing by content; none by default."""
+        return ()
+
+    def kept(self, inputs: Tensor) -> Tensor:
+        """Which steps show what may be asked for later, so that it has to be kept: (T, B, C) -> (T, B), bool.
+
+        By default all that show a possible answer.
+        """
+        content = inputs[..., self.answer_channel]
+        return (content >= 1) & (content <= self.num_answers)
+
+    @property
+    def dials(self) -> dict[str, Any]:
+        """The difficulty as plain data: every argument, and what has to be kept at most, in cells and in bits."""
+        cells = self.num_stored
+        return {**dataclasses.asdict(self), "cells": cells, "bits": round(cells * math.log2(self.num_symbols), 1)}
+
+    @property
+    @abstractmethod
+    def num_stored(self) -> int:
+        """Cells that have to be full at once to answer everything the longest problem may ask."""
+
+    @property
     @abstractmethod
     def num_steps(self) -> int:
         """T, the steps of the longest problem."""
@@ -107,7 +135,25 @@ class Task(ABC):
         """
 
 
-def answers(inputs: Tensor, source: Tensor, channel: int) -> Tensor:
-    """The symbols shown at the source steps: inputs (T, B, C), source (T, B), -1 for none -> (T, B), 0 for none."""
-    shown = inputs[..., channel].gather(0, source.clamp(min=0))
-    return shown * (source >= 0)
+def pick(rows: Tensor, index: Tensor) -> Tensor:
+    """Rows by number, column by column: rows (R, B), index (T, B) -> (T, B), 0 where the index is not in 0 to R - 1."""
+    inside = (index >= 0) & (index < rows.shape[0])
+    return rows.gather(0, index.clamp(0, rows.shape[0] - 1)) * inside
+
+
+def shuffled(count: Tensor, size: int, generator: torch.Generator | None) -> Tensor:
+    """Random orders: count (B,) -> (size, B), where the first `count` rows of a column permute 0 to count - 1."""
+    row = torch.arange(size, device=count.device).unsqueeze(1)
+    order = torch.rand((size, len(count)), generator=generator, device=count.device)
+    return (order + (row >= count)).argsort(dim=0)
+
+
+def at_least(minimum: int, **numbers: int) -> None:
+    """Check arguments by name.
+
+    Raises:
+        ValueError: naming the first that is below the minimum.
+    """
+    for name, number in numbers.items():
+        if number < minimum:
+            raise ValueError(f"{name} must be at least {minimum}, got {number}")

@@ -139,7 +139,7 @@ def test_bad_calls_are_named():
     with pytest.raises(RuntimeError, match="call reset first"):
         env.step(np.array([0, 0, 0]))
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"must lie in MultiDiscrete\(\[4 2 8\]\), got array\(\[4, 0, 0\]\)"):
+    with pytest.raises(ValueError, match=r"must lie in MultiDiscrete\(\[4 2 8\]\), got \[4, 0, 0\] as number 0"):
         env.step(np.array([4, 0, 0]))
     with pytest.raises(ValueError, match=r"unknown reset option \['inputs'\]"):
         env.reset(options={"inputs": [1]})
@@ -147,9 +147,9 @@ def test_bad_calls_are_named():
         env.reset(options={"input": [9]})
     vector = make_vec("hardmem/Copy-v0", 2)
     vector.reset(seed=0)
-    with pytest.raises(ValueError, match=r"columns in 0 to \[3 1 7\]"):
-        vector.step(np.array([[0, 0, 0], [0, 2, 0]]))
-    with pytest.raises(ValueError, match=r"actions must be \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"got \[0, -2, 0\] as number 1"):
+        vector.step(np.array([[0, 0, 0], [0, -2, 0]]))
+    with pytest.raises(ValueError, match=r"got int64 of shape \(3,\) where integers of shape \(2, 3\)"):
         vector.step(np.array([0, 0, 0]))
     with pytest.raises(ValueError, match=r"bool array of shape \(2,\)"):
         vector.reset(options={"reset_mask": [1, 0, 1]})

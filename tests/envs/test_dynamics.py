@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from hardmem.envs import ENVIRONMENTS, make_dynamics
+from hardmem.envs.arrays import as_numpy
 from tests import device_guard
 
 
@@ -16,7 +18,7 @@ def generator(seed=0):
 def play(dynamics, state, choose):
     """Play all episodes to their end; returns the total reward (B,) summed in time order, and all steps."""
     total, steps = torch.zeros(len(state.clock)), []
-    while not bool((state.clock >= state.num_steps).all()):
+    while bool(state.running.any()):
         state, step = dynamics.step(state, choose(state))
         total += step.reward
         steps.append(step)
@@ -29,51 +31,27 @@ def uniform_actions(dynamics, num_envs, random):
 
 
 @pytest.mark.parametrize("env", sorted(ENVIRONMENTS))
-@pytest.mark.parametrize("max_length", [1, 2, 10, 37])
-def test_the_oracle_earns_exactly_one(env, max_length):
-    """Not nearly: the float32 rewards of a faultless episode add up to 1.0 at every length."""
-    dynamics = make_dynamics(**ENVIRONMENTS[env], max_length=max_length)
-    state, _ = dynamics.reset(256, generator())
-    total, _ = play(dynamics, state, dynamics.oracle)
-    assert total.tolist() == [1.0] * 256
-
-
-@pytest.mark.parametrize("env", sorted(ENVIRONMENTS))
-def test_the_oracle_needs_its_cells(env):
-    """With the cells wiped the oracle answers from empty cells: it reads, it does not cheat."""
-    dynamics = make_dynamics(**ENVIRONMENTS[env], wiped=True)
-    state, _ = dynamics.reset(512, generator())
-    total, _ = play(dynamics, state, dynamics.oracle)
-    assert total.mean() < 0.2  # it then always answers the first symbol: 1 / 8
-
-
-@pytest.mark.parametrize("env", sorted(ENVIRONMENTS))
-def test_random_actions_earn_the_floor(env):
-    """Uniform answers are right one time in eight, whatever else is done (5 standard errors)."""
-    dynamics = make_dynamics(**ENVIRONMENTS[env])
-    state, _ = dynamics.reset(4000, generator())
-    random = generator(1)
-    total, _ = play(dynamics, state, lambda state: uniform_actions(dynamics, 4000, random))
-    assert abs(total.mean() - 1 / 8) < 5 * total.std() / 4000**0.5
-
-
-@pytest.mark.parametrize("env", sorted(ENVIRONMENTS))
-def test_a_batch_equals_batches_of_one(env):
-    """Every observation, reward and end of B episodes is that of the same problem played alone."""
-    dynamics = make_dynamics(**ENVIRONMENTS[env], max_length=5)
-    problem = dynamics.task.draw(6, generator=generator())
-    actions = [uniform_actions(dynamics, 6, generator(step)) for step in range(dynamics.task.num_steps)]
-    state, together = dynamics.start(problem)
-    singles = [dynamics.start(type(problem)(*(field[:, b : b + 1] for field in problem))) for b in range(6)]
-    for b in range(6):
-        torch.testing.assert_close(together[b], singles[b][1][0], rtol=0, atol=0)
-    alone = [single[0] for single in singles]
-    for action in actions:
+@pytest.mark.parametrize("options", [{}, {"num_heads": 2, "observable": True}])
+def test_numpy_plays_by_the_same_rules(env, options):
+    """State, observation, reward, end and legal actions on arrays are those on tensors, to the last bit."""
+    dynamics = make_dynamics(**ENVIRONMENTS[env], max_length=4, **options)
+    twin, random = dynamics.numpy(), generator(2)
+    script = dynamics.script(dynamics.task.draw(5, generator=generator()))
+    state, array_state = dynamics.begin(script), as_numpy(dynamics.begin(type(script)(*(f.clone() for f in script))))
+    fresh, which = dynamics.script(dynamics.task.draw(2, generator=generator(1))), torch.tensor([0, 3])
+    for turn in range(2 * dynamics.task.num_steps):
+        if turn == 5:
+            state = dynamics.replace(state, which, fresh)
+            array_state = twin.replace(array_state, which.numpy(), as_numpy(fresh))
+        action = uniform_actions(dynamics, 5, random)
         state, step = dynamics.step(state, action)
-        for b in range(6):
-            alone[b], one = dynamics.step(alone[b], action[b : b + 1])
-            for field, single in zip(step, one, strict=True):
-                torch.testing.assert_close(field[b], single[0], rtol=0, atol=0)
+        array_state, array_step = twin.step(array_state, action.numpy())
+        ours = [*step, *state.script, *state[1:], *dynamics.legal(state)]
+        theirs = [*array_step, *array_state.script, *array_state[1:], *twin.legal(array_state)]
+        for tensor, array in zip(ours, theirs, strict=True):
+            assert isinstance(array, np.ndarray)
+            assert array.flags.c_contiguous or array.ndim < 2  # reshape must not copy what is written to
+            assert torch.equal(tensor, torch.from_numpy(array))
 
 
 def test_an_episode_by_hand():
@@ -120,24 +98,33 @@ def test_copies_of_a_problem_stand_side_by_side():
     """Problem-major groups of K, as leave-one-out takes them."""
     dynamics = make_dynamics("copy")
     state, _ = dynamics.reset(12, generator(), group_size=4)
-    groups = state.script.unflatten(1, (3, 4))
-    assert (groups == groups[:, :, :1]).all()
-    assert not (groups[:, 0] == groups[:, 1]).all()
+    groups = state.script.shown.unflatten(0, (3, 4))
+    assert (groups == groups[:, :1]).all()
+    assert not (groups[0] == groups[1]).all()
 
 
 def test_replacing_episodes_leaves_the_others_untouched():
     """Fresh episodes in places 1 and 3 of 5; the neighbours play on as if nothing had happened."""
     dynamics = make_dynamics("copy", max_length=4)
+    actions = [uniform_actions(dynamics, 5, generator(step)) for step in range(9)]
     state, _ = dynamics.reset(5, generator())
-    action = uniform_actions(dynamics, 5, generator(7))
-    state, _ = dynamics.step(state, action)
-    fresh, _ = dynamics.reset(2, generator(1))
-    mixed = dynamics.replace(state, torch.tensor([1, 3]), fresh)
-    for name, field in mixed._asdict().items():
-        dim = 1 if name == "script" else 0
-        kept = torch.tensor([0, 2, 4])
-        torch.testing.assert_close(field.index_select(dim, kept), getattr(state, name).index_select(dim, kept))
-        torch.testing.assert_close(field.index_select(dim, torch.tensor([1, 3])), getattr(fresh, name))
+    alone, _ = dynamics.reset(5, generator())
+    fresh, observation = dynamics.reset(2, generator(1))
+    which, kept = torch.tensor([1, 3]), torch.tensor([0, 2, 4])
+    for action in actions[:4]:
+        state, _ = dynamics.step(state, action)
+        alone, _ = dynamics.step(alone, action)
+    state = dynamics.replace(state, which, fresh.script)
+    torch.testing.assert_close(dynamics.observe(state)[which], observation)
+    assert state.memory[which].sum() == 0
+    for action in actions[4:]:
+        state, mixed = dynamics.step(state, action)
+        alone, old = dynamics.step(alone, action)
+        fresh, new = dynamics.step(fresh, action[which])
+        for ours, untouched, started in zip(mixed, old, new, strict=True):
+            torch.testing.assert_close(ours[kept], untouched[kept], rtol=0, atol=0)
+            torch.testing.assert_close(ours[which], started, rtol=0, atol=0)
+    assert state.memory[kept].any()
 
 
 @pytest.mark.parametrize("interface", ["tape", "random-access"])

@@ -1,25 +1,27 @@
-"""Tasks: problems drawn at the edges of their range, the invariants every task keeps, and Copy worked by hand."""
+"""Tasks: problems drawn at the edges of their range, the invariants every task keeps, and each worked by hand."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
 
-from hardmem.tasks import TASKS, Copy, Problem, make_task
-from hardmem.tasks.base import answers
+from hardmem.tasks import TASKS, AssociativeRecall, Copy, Overwrite, Problem, make_task
+from hardmem.tasks.base import pick, shuffled
+
+PRESETS = [(name, preset) for name, task in TASKS.items() for preset in task.presets]
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("length", [1, 2, 7])
-@pytest.mark.parametrize("name", TASKS)
-def test_problems_are_consistent(name, length):
-    """Shapes, types and ranges; an answer is due exactly where there is a target, and has sources not in the future."""
-    task = make_task(name, max_length=length)
-    problem = task.draw(64, generator=generator())
-    T, B = task.num_steps, 64
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_problems_are_consistent(name, preset):
+    """Shapes, types and ranges; an answer is due exactly where there is a target, which its last source has shown."""
+    task = make_task(name, preset)
+    problem = task.draw(256, generator=generator())
+    T, B = task.num_steps, 256
     assert problem.mask.shape == (T, B)
     assert problem.inputs.shape == (T, B, len(task.input_sizes))
     assert problem.targets.shape == (T, B)
@@ -32,10 +34,15 @@ def test_problems_are_consistent(name, length):
     torch.testing.assert_close(problem.mask, problem.targets > 0)
     torch.testing.assert_close((problem.source >= 0).any(dim=-1), problem.mask)
     assert (problem.source >= -1).all()
-    assert (problem.source <= torch.arange(T)[:, None, None]).all()
+    assert (problem.source < torch.arange(T)[:, None, None]).all()
+    torch.testing.assert_close(pick(problem.inputs[..., task.answer_channel], problem.source[..., -1]), problem.targets)
     assert problem.mask.any(dim=0).all(), "every problem asks something"
-    for column in range(B):
-        assert problem.source[:, column].unique().numel() - 1 <= task.num_cells, "the cells suffice for what is asked"
+    assert problem.num_steps().max() == T, "the longest problem fills its steps"
+    kept = task.kept(problem.inputs)
+    needed = torch.zeros((T + 1, B), dtype=torch.bool).scatter(0, problem.source.movedim(-1, 0).flatten(0, 1) + 1, True)
+    assert (kept | ~needed[1:]).all(), "what may be asked for includes all that is"
+    assert (kept.sum(dim=0) <= task.num_stored + task.dials.get("rewrites", 0)).all()
+    assert task.num_stored <= task.num_cells
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -51,9 +58,9 @@ def test_same_seed_draws_the_same_problems(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_at_length_changes_the_lengths_and_nothing_else(name):
     """A curriculum goes through `at_length`: the shortest length follows downwards, other difficulty stays."""
-    task = make_task(name, num_symbols=5, min_length=4, max_length=6)
+    task = make_task(name, num_symbols=15, min_length=4, max_length=6)
     shorter = task.at_length(2)
-    assert (shorter.min_length, shorter.max_length, shorter.num_symbols) == (2, 2, 5)
+    assert (shorter.min_length, shorter.max_length, shorter.num_symbols) == (2, 2, 15)
     longer = task.at_length(9)
     assert (longer.min_length, longer.max_length) == (4, 9)
     fixed = task.at_length(9, min_length=9)
@@ -75,7 +82,7 @@ def test_repeat_puts_copies_side_by_side(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_num_steps_ends_with_the_last_answer(name):
     """An episode ends with the last answer: its step is due, no later one is."""
-    problem = make_task(name, max_length=6).draw(32, generator=generator())
+    problem = make_task(name).draw(32, generator=generator())
     for column, steps in enumerate(problem.num_steps().tolist()):
         assert problem.mask[steps - 1, column]
         assert not problem.mask[steps:, column].any()
@@ -98,7 +105,7 @@ def test_difficulty_out_of_range_is_refused(name, difficulty, message):
 
 def test_unknown_task_lists_the_known_ones():
     """A wrong name is answered with the right ones."""
-    with pytest.raises(ValueError, match=r"unknown task 'cpoy'; choose one of \['copy'"):
+    with pytest.raises(ValueError, match=r"unknown task 'cpoy'; choose one of \['associative-recall', 'copy'"):
         make_task("cpoy")
 
 
@@ -108,32 +115,164 @@ def test_num_steps_by_hand():
     assert Problem(mask, mask, mask, mask).num_steps().tolist() == [3, 1]
 
 
-def test_answers_by_hand():
-    """Gathered from the channel asked for, and 0 where the source is -1, even though step 0 shows something."""
-    inputs = torch.tensor([[[1, 5]], [[2, 6]], [[3, 7]]])  # (T, B, C)
-    source = torch.tensor([[-1], [2], [0]])
-    assert answers(inputs, source, channel=1).squeeze(1).tolist() == [0, 7, 5]
+def test_pick_by_hand():
+    """Rows by number, column by column, and 0 where there is no such row, before the first or after the last."""
+    rows = torch.tensor([[1, 5], [2, 6], [3, 7]])  # (R, B)
+    assert pick(rows, torch.tensor([[0, 2], [-1, 3], [1, 0]])).tolist() == [[1, 7], [0, 0], [2, 5]]
 
 
-def test_copy_worked_by_hand():
-    """The episode of the docstring, in a task whose longest problem is one longer."""
-    problem = Copy(num_symbols=8, max_length=4).problem([4, 1, 7])
-    assert problem.inputs[:, 0, 0].tolist() == [4, 1, 7, 9, 0, 0, 0, 0, 0]
-    assert problem.targets[:, 0].tolist() == [0, 0, 0, 0, 4, 1, 7, 0, 0]
-    assert problem.mask[:, 0].tolist() == [False] * 4 + [True] * 3 + [False] * 2
-    assert problem.source[:, 0, 0].tolist() == [-1, -1, -1, -1, 0, 1, 2, -1, -1]
-    assert problem.num_steps().tolist() == [7]
+def test_shuffled_permutes_what_counts():
+    """Of 4 rows, the first 2, 3 and 4 of each column are all numbers below, in an order that is uniform."""
+    count = torch.tensor([2, 3, 4]).repeat(2000)
+    order = shuffled(count, 4, generator())
+    for column, number in enumerate(count[:3].tolist()):
+        assert order[:number, column::3].sort(dim=0).values.eq(torch.arange(number)[:, None]).all()
+        first = torch.bincount(order[0, column::3], minlength=number) / 2000
+        assert (first - 1 / number).abs().max() < 5 * (0.25 / 2000) ** 0.5
 
 
-def test_copy_draws_what_it_builds_from_symbols():
-    """Every column drawn is the problem of the symbols it shows: batch of B equals B problems of one."""
-    task = Copy(num_symbols=3, min_length=1, max_length=5)
+@pytest.mark.parametrize("name", TASKS)
+def test_presets_are_plain_data_from_easy_to_hard(name):
+    """They survive JSON, name the easiest and the default, and ask for more and more steps."""
+    presets = TASKS[name].presets
+    assert json.loads(json.dumps(presets)) == presets
+    assert list(presets)[:2] == ["easiest", "default"]
+    steps = [make_task(name, preset).num_steps for preset in presets]
+    assert steps == sorted(set(steps))
+    dials = make_task(name).dials
+    assert json.loads(json.dumps(dials)) == dials
+
+
+def test_unknown_preset_lists_the_known_ones():
+    """And a difficulty given beside a preset wins over it."""
+    with pytest.raises(ValueError, match=r"unknown preset 'hard' of copy; choose one of \['easiest', 'default'"):
+        make_task("copy", "hard")
+    assert make_task("copy", "easiest", max_length=4) == Copy(max_length=4)
+
+
+DRAWN = {  # the episodes of the docstrings: input, then channels, targets and sources by step; blanks are 0
+    "copy": ({}, [4, 1, 7], ["4179..."], "....417", ["----012"]),
+    "reverse": ({}, [4, 1, 7], ["4179..."], "....714", ["----210"]),
+    "repeat-copy": ({"max_repeats": 2, "num_symbols": 7}, [4, 1, 9], ["419....."], "...41.41", ["---01-01"]),
+    "delay": ({}, [4, 1, 7, 1], ["41719."], ".....4", ["-----0"]),
+    "fact-recall": (
+        {"distractors": 1},
+        [5, 1, 4, 2, 7, 4, 9, 3, 6, 0, 3, 0, 5, 0, 0],
+        ["529..5.", "1733...", "446...."],
+        "....6.4",
+        ["----2-0"],
+    ),
+    "slot-recall": (
+        {"distractors": 1},
+        [5, 4, 2, 4, 9, 6, 9, 0, 5, 0],
+        ["5299.5.", "446...."],
+        "....6.4",
+        ["----2-0"],
+    ),
+    "overwrite": (
+        {"rewrites": 2},
+        [5, 4, 2, 4, 5, 6, 5, 3, 2, 0, 5, 0],
+        ["52552.5.", "4463...."],
+        ".....4.3",
+        ["-----1-3"],
+    ),
+    "multi-hop": (
+        {"distractors": 1, "max_length": 2},
+        [5, 2, 4, 2, 9, 4, 9, 5, 6, 9, 2, 0],
+        ["5299..", "2952..", "446..."],
+        ".....4",
+        ["-----2", "-----0"],
+    ),
+    "associative-recall": (
+        {"max_length": 2, "item_length": 2, "num_symbols": 7},
+        [4, 1, 7, 7, 1, 4, 7, 7],
+        ["841877814977..."],
+        ".............14",
+        ["-------------57", "-------------78"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_episode_of_the_docstring(name):
+    """What is shown, due and needed at each step, as it is drawn there; nothing is due and blanks follow after it."""
+    difficulty, symbols, channels, targets, sources = DRAWN[name]
+    problem = make_task(name, **difficulty).problem(symbols)
+    steps = len(targets)
+
+    def text(row, blank):
+        assert (row[steps:] == blank).all()
+        return "".join(
+            "-" if number < 0 else str(number) if number or blank else "." for number in row[:steps].tolist()
+        )
+
+    assert [text(row, 0) for row in problem.inputs[:, 0].T] == channels
+    assert text(problem.targets[:, 0], 0) == targets
+    assert [text(row, -1) for row in problem.source[:, 0].T] == sources
+    assert problem.num_steps().tolist() == [steps]
+
+
+SHOWN = {  # the input that `problem` takes, from what a column (T, C) shows
+    "copy": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
+    "delay": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
+    "reverse": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
+    "repeat-copy": lambda task, rows: rows[rows[:, 0] > 0, 0].tolist(),
+    "associative-recall": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_is_drawn_is_what_its_input_builds(name):
+    """Every column is the problem of the symbols it shows: batch of B equals B problems of one."""
+    task = make_task(name)
     problem = task.draw(50, generator=generator())
+    shown = SHOWN.get(name, lambda task, rows: rows[rows.any(dim=1)].flatten().tolist())
     for column in range(50):
-        shown = problem.inputs[:, column, 0]
-        single = task.problem(shown[(shown > 0) & (shown <= 3)].tolist())
+        single = task.problem(shown(task, problem.inputs[:, column]))
         for field, one in zip(problem, single, strict=True):
             torch.testing.assert_close(field[:, column : column + 1], one, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_without_memory_nothing_beats_guessing(name):
+    """Over many problems every answer is due as often as any other (5 standard errors), whatever is shown with it."""
+    task = make_task(name)
+    problem = task.draw(4000, generator=generator())
+    share = torch.bincount(problem.targets[problem.mask], minlength=task.num_answers + 1)[1:] / problem.mask.sum()
+    answers_per_problem = problem.mask.sum() / 4000
+    assert (share - 1 / task.num_answers).abs().max() < 5 * (0.11 * answers_per_problem / problem.mask.sum()) ** 0.5
+    assert (problem.inputs[problem.mask] == 0).all(), "nothing is shown when an answer is due"
+
+
+def test_lag_pushes_the_questions_back():
+    """Three steps of waiting: shown as the largest symbol where a head has to tell them from the recital."""
+    problem = Copy(num_symbols=8, max_length=2, lag=3).problem([4, 1])
+    assert problem.inputs[:, 0, 0].tolist() == [4, 1, 10, 10, 10, 9, 0, 0]
+    for name in ("fact-recall", "slot-recall", "overwrite", "multi-hop", "associative-recall"):
+        soon, late = make_task(name), make_task(name, lag=3)
+        assert late.num_steps == soon.num_steps + 3
+        first, later = (task.draw(20, generator=generator()) for task in (soon, late))
+        due = [problem.mask.long().argmax(dim=0) for problem in (first, later)]
+        assert (due[1] - due[0]).unique().tolist() == [3]
+        torch.testing.assert_close(first.targets.sum(dim=0), later.targets.sum(dim=0))
+
+
+def test_every_rewrite_changes_a_value():
+    """Two facts of one key in a row differ, and each new value is as likely as any other of the V - 1."""
+    task = Overwrite(num_symbols=4, max_length=1, rewrites=1, num_keys=2)
+    values = task.draw(6000, generator=generator()).inputs[:2, :, 1]
+    change = (values[1] - values[0]) % 4
+    assert torch.bincount(change, minlength=4)[0] == 0
+    assert (torch.bincount(change, minlength=4)[1:] / 6000 - 1 / 3).abs().max() < 5 * (2 / 9 / 6000) ** 0.5
+
+
+def test_items_are_distinct():
+    """No item stands twice, so the question has one answer; all are drawn from the whole alphabet."""
+    task = AssociativeRecall(num_symbols=3, max_length=8, min_length=8, item_length=2)
+    inputs = task.draw(200, generator=generator()).inputs[..., 0]
+    items = inputs[:27].reshape(9, 3, 200)
+    codes = items[:, 1] * 3 + items[:, 2]
+    assert codes.sort(dim=0).values.diff(dim=0).min() > 0
 
 
 def test_copy_is_uniform_over_lengths_and_symbols():
@@ -150,18 +289,52 @@ def test_copy_is_uniform_over_lengths_and_symbols():
 
 
 @pytest.mark.parametrize(
-    ("symbols", "message"),
+    ("name", "symbols", "message"),
     [
-        ([], "1 to 4 symbols, got 0"),
-        ([1] * 5, "1 to 4 symbols, got 5"),
-        ([1, 9], r"1 to 8, got \[1, 9\]"),
-        ([0], r"1 to 8, got \[0\]"),
+        ("copy", [], "1 to 4 symbols, got 0"),
+        ("copy", [1] * 5, "1 to 4 symbols, got 5"),
+        ("copy", [1, 9], r"1 to 8, got \[1, 9\]"),
+        ("reverse", [0], r"1 to 8, got \[0\]"),
+        ("repeat-copy", [1, 2], r"end with a delimiter in 9 to 11, got \[1, 2\]"),
+        ("repeat-copy", [], r"end with a delimiter in 9 to 11, got \[\]"),
+        ("delay", [1], "2 to 5 symbols, a cue and its distractors, got 1"),
+        ("delay", [1, 9], r"1 to 8, got \[1, 9\]"),
+        ("slot-recall", [], "rows of 2 symbols, got 0"),
+        ("slot-recall", [1, 2, 1], "rows of 2 symbols, got 3"),
+        ("slot-recall", [1, 9, 1, 0], r"0 to \(16, 8\), got \[\[1, 9\]"),
+        ("slot-recall", [1, 0, 1, 2], "facts, with all symbols, must come before cues"),
+        ("slot-recall", [1, 2], "1 to 7 facts and 1 to 4 cues, got 1 and 0"),
+        ("fact-recall", [1, 2, 3, 0, 1, 0], r"cue \[0, 1, 0\] must match a fact"),
+        ("multi-hop", [1, 2, 3, 1, 2, 0], "find a fact with key 2"),
+        ("multi-hop", [1, 2, 3, 1, 1, 0], "2 to 4 facts, got 1"),
+        ("associative-recall", [1, 2, 3, 1], "2 to 5 items and the one asked about, of 3 symbols each, got 4"),
+        ("associative-recall", [1, 1, 1, 2, 2, 2, 2, 2, 2], "one but the last asked about"),
+        ("associative-recall", [9], "1 to 8"),
     ],
 )
-def test_copy_refuses_symbols_out_of_range(symbols, message):
+def test_inputs_out_of_range_are_refused(name, symbols, message):
     """The message names the range and what came."""
     with pytest.raises(ValueError, match=message):
-        Copy(num_symbols=8, max_length=4).problem(symbols)
+        make_task(name, max_length=4).problem(symbols)
+
+
+@pytest.mark.parametrize(
+    ("name", "difficulty", "message"),
+    [
+        ("copy", {"lag": -1}, "lag must be at least 0, got -1"),
+        ("repeat-copy", {"max_repeats": 0}, "max_repeats must be at least 1, got 0"),
+        ("fact-recall", {"num_keys": 7}, r"at least max_length \+ distractors = 8, got 7"),
+        ("slot-recall", {"distractors": -1}, "distractors must be at least 0, got -1"),
+        ("overwrite", {"rewrites": -1}, "rewrites must be at least 0, got -1"),
+        ("overwrite", {"num_symbols": 1}, "num_symbols must be at least 2, got 1"),
+        ("associative-recall", {"item_length": 1, "max_length": 8}, "must be more than max_length=8"),
+        ("associative-recall", {"item_length": 0}, "item_length must be at least 1, got 0"),
+    ],
+)
+def test_dials_out_of_range_are_refused(name, difficulty, message):
+    """The message names the dial, what was expected and what came."""
+    with pytest.raises(ValueError, match=message):
+        make_task(name, **difficulty)
 
 
 def test_tasks_are_values():

@@ -1,0 +1,116 @@
+"""Episodes: B of them under way on NumPy arrays, with their own supply of problems. What all adapters play on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hardmem.envs.arrays import as_numpy, as_torch
+from hardmem.envs.dynamics import Dynamics, Script, State
+
+Array = NDArray[Any]
+
+ROWS_AHEAD = 2**14
+"""Steps of problems drawn at once: enough that drawing is paid once for many episodes, little enough to stay cached."""
+
+
+class Episodes:
+    """B episodes that an adapter steps, restarts one by one and looks at.
+
+    Problems are drawn many at once and handed out in order, so that B = 1 and a single environment get the same ones.
+
+    Args:
+        dynamics: the rules.
+        num_envs: B.
+        max_steps: after how many steps an episode is cut off; never if None, but a self-paced one after its own limit.
+    """
+
+    state: State
+    """Of NumPy arrays."""
+    action: Array | None
+    """The last one, (B, A); none since the start."""
+
+    def __init__(self, dynamics: Dynamics, num_envs: int, max_steps: int | None = None) -> None:
+        if num_envs < 1 or (max_steps is not None and max_steps < 1):
+            raise ValueError(f"num_envs and max_episode_steps must be at least 1, got {num_envs} and {max_steps}")
+        self.dynamics = dynamics
+        self.num_envs = num_envs
+        if dynamics.self_paced:
+            max_steps = min(dynamics.max_steps, max_steps or dynamics.max_steps)
+        elif max_steps is not None and max_steps >= dynamics.max_steps:
+            max_steps = None  # it ends by itself before
+        self.max_steps = max_steps
+        self.started = False
+        self._rules: Any = dynamics.numpy()  # typed for tensors, here on arrays
+        self._generator = torch.Generator()
+        self._ahead: Script | None = None
+        self._taken = 0
+        self._block = max(num_envs, ROWS_AHEAD // dynamics.task.num_steps)
+        self._age = np.zeros(num_envs, dtype=np.int64)
+        self._never = np.zeros(num_envs, dtype=np.bool_)
+
+    def seed(self, np_random: np.random.Generator) -> None:
+        """Derive torch's generator from Gymnasium's, so that `reset(seed=)` fixes both."""
+        self._generator.manual_seed(int(np_random.integers(2**63 - 1)))
+        self._ahead = None
+
+    def start(self, symbols: list[int] | None = None) -> None:
+        """Start all episodes, with fresh problems or all with the one that shows the given symbols.
+
+        Raises:
+            ValueError: if the task has no such problem.
+        """
+        if symbols is None:
+            script = Script(*(field.clone() for field in as_torch(self._take(self.num_envs))))
+        else:
+            script = self.dynamics.script(self.dynamics.task.problem(symbols).repeat(self.num_envs))
+        self.state = as_numpy(self.dynamics.begin(script))
+        self.action = None
+        self.started = True
+        self._age[:] = 0
+
+    def restart(self, which: Array) -> None:
+        """Start fresh problems in the places `which` (K,)."""
+        self.state = self._rules.replace(self.state, which, self._take(len(which)))
+        self._age[which] = 0
+
+    def advance(self, action: Array) -> tuple[Array, Array, Array]:
+        """Play one step with actions (B, A); returns reward, terminated and truncated, (B,) each."""
+        self.state, reward, terminated = self._rules.advance(self.state, action)
+        self.action = action
+        if self.max_steps is None:
+            return reward, terminated, self._never.copy()
+        self._age += 1
+        return reward, terminated, (self._age >= self.max_steps) & ~terminated
+
+    def observe(self) -> Array:
+        """The observations (B, O), in an array of their own."""
+        observation: Array = self._rules.observe(self.state)
+        return observation
+
+    def legal(self) -> list[Array]:
+        """Which choices are worth taking, (B, choices) for each factor."""
+        legal: list[Array] = self._rules.legal(self.state)
+        return legal
+
+    def oracle(self) -> Array:
+        """The best actions (B, A), from the full state."""
+        return self.dynamics.oracle(as_torch(self.state)).numpy()
+
+    def _take(self, count: int) -> Script:
+        """The next problems; views, to be copied."""
+        if self._ahead is None:
+            self._ahead, self._taken = self._draw(), 0
+        while len(self._ahead.due) - self._taken < count:
+            rest: Any = (field[self._taken :] for field in self._ahead)
+            joined: Any = [np.concatenate(pair) for pair in zip(rest, self._draw(), strict=True)]
+            self._ahead, self._taken = Script(*joined), 0
+        first, self._taken = self._taken, self._taken + count
+        return Script(*(field[first : self._taken] for field in self._ahead))
+
+    def _draw(self) -> Script:
+        problem = self.dynamics.task.draw(self._block, generator=self._generator)
+        return as_numpy(self.dynamics.script(problem))

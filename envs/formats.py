@@ -1,0 +1,104 @@
+"""Formats: how observations, actions and masks look to a library. The plain ones are what most of them take."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from hardmem.envs.dynamics import Dynamics
+
+Array = NDArray[Any]
+
+OBSERVATIONS = ("box", "dict")
+ACTIONS = ("multi-discrete", "discrete")
+
+
+class Format:
+    """Translates between the arrays of the rules and the spaces of an environment.
+
+    Args:
+        dynamics: the rules.
+        num_envs: B.
+        observation: "box", one vector; or "dict", its parts by name: "shown", "under" and, where they are observed,
+            "position" and "memory".
+        action: "multi-discrete", one number per factor; or "discrete", one number for all of them, the last factor
+            counting fastest.
+
+    Raises:
+        ValueError: if a name is unknown.
+    """
+
+    def __init__(
+        self, dynamics: Dynamics, num_envs: int, observation: str = "box", action: str = "multi-discrete"
+    ) -> None:
+        if observation not in OBSERVATIONS:
+            raise ValueError(f"unknown observation {observation!r}; choose one of {sorted(OBSERVATIONS)}")
+        if action not in ACTIONS:
+            raise ValueError(f"unknown action {action!r}; choose one of {sorted(ACTIONS)}")
+        self.parts = dynamics.parts if observation == "dict" else None
+        self.num_actions = dynamics.num_actions
+        self.is_product = action == "discrete"
+
+        self.single_observation_space: gym.Space[Any] = dynamics.observation_space
+        if self.parts is not None:
+            spaces: dict[str, gym.Space[Any]] = {
+                name: gym.spaces.Box(0.0, 1.0, (part.stop - part.start,), np.float32)
+                for name, part in self.parts.items()
+            }
+            self.single_observation_space = gym.spaces.Dict(spaces)
+        self.single_action_space: gym.Space[Any] = dynamics.action_space
+        if self.is_product:
+            self.single_action_space = gym.spaces.Discrete(math.prod(self.num_actions))
+        self.observation_space: gym.Space[Any] = batch_space(self.single_observation_space, num_envs)
+        self.action_space: gym.Space[Any] = batch_space(self.single_action_space, num_envs)
+
+        shape = (num_envs,) if self.is_product else (num_envs, len(self.num_actions))
+        choices = math.prod(self.num_actions) if self.is_product else self.num_actions
+        self._bound = np.empty(shape, dtype=np.uint64)
+        self._bound[:] = choices
+
+    def observation(self, array: Array) -> Any:
+        """Observations (B, O), or one of them (O,), in the format."""
+        if self.parts is None:
+            return array
+        return {name: array[..., part] for name, part in self.parts.items()}
+
+    def factors(self, actions: Any) -> Array:
+        """Actions in the format -> int64 (B, A), checked.
+
+        Raises:
+            ValueError: if their shape, type or range is wrong.
+        """
+        given = np.asarray(actions)
+        if given.shape != self._bound.shape or given.dtype.kind not in "iu":
+            came = f"{given.dtype} of shape {given.shape} where integers of shape {self._bound.shape} are due"
+        else:
+            array = given.astype(np.int64, copy=False)
+            legal = array.view(np.uint64) < self._bound  # a negative number is a huge unsigned one
+            if legal.all():
+                return np.stack(np.unravel_index(array, self.num_actions), axis=-1) if self.is_product else array
+            first = int(np.argwhere(~legal)[0, 0])
+            came = f"{array[first].tolist()} as number {first}"
+        raise ValueError(f"every action must lie in {self.single_action_space}, got {came}")
+
+    def flat_masks(self, legal: list[Array]) -> Array:
+        """Legal choices -> (B, sum of choices) bool, factor after factor; (B, their product) for one number."""
+        if not self.is_product:
+            return np.concatenate(legal, axis=1)
+        product = legal[0]
+        for factor in legal[1:]:
+            product = (product[:, :, None] & factor[:, None]).reshape(len(product), -1)
+        return product
+
+    def masks(self, legal: list[Array]) -> tuple[Any, ...]:
+        """Legal choices -> what the batched action space's `sample` takes as its mask: int8 arrays in tuples."""
+        flat = self.flat_masks(legal).astype(np.int8)
+        if self.is_product:
+            return tuple(flat)
+        ends = np.cumsum(self.num_actions)[:-1]
+        return tuple(tuple(np.split(row, ends)) for row in flat)

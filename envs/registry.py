@@ -1,0 +1,72 @@
+"""The environments by id: which task under which interface, as plain data, and their registration with Gymnasium."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+
+from hardmem.envs.adapters import make_dynamics
+from hardmem.tasks import TASKS
+
+SEARCH: dict[str, Any] = {"interface": "tape", "self_paced": True}
+"""Along a tape a cell takes time to find, so the input waits: the agent says when it goes on."""
+RANDOM_ACCESS: dict[str, Any] = {"interface": "random-access", "order": "move-answer-write"}
+ASSOCIATIVE: dict[str, Any] = {"interface": "associative", "order": "move-answer-write"}
+"""Where facts have keys, a head first goes where the key shown says, and then writes what is shown."""
+
+ENVIRONMENTS: dict[str, dict[str, Any]] = {
+    "hardmem/Copy-v0": {"task": "copy", "interface": "tape"},
+    "hardmem/CopyRandomAccess-v0": {"task": "copy", "interface": "random-access"},
+    "hardmem/RepeatCopy-v0": {"task": "repeat-copy", "interface": "tape"},
+    "hardmem/RepeatCopyRandomAccess-v0": {"task": "repeat-copy", "interface": "random-access"},
+    "hardmem/Reverse-v0": {"task": "reverse", "interface": "tape"},
+    "hardmem/ReverseRandomAccess-v0": {"task": "reverse", "interface": "random-access"},
+    "hardmem/Delay-v0": {"task": "delay", "interface": "tape"},
+    "hardmem/DelayRandomAccess-v0": {"task": "delay", "interface": "random-access"},
+    "hardmem/FactRecall-v0": {"task": "fact-recall", **SEARCH},
+    "hardmem/FactRecallRandomAccess-v0": {"task": "fact-recall", **RANDOM_ACCESS},
+    "hardmem/FactRecallAssociative-v0": {"task": "fact-recall", **ASSOCIATIVE},
+    "hardmem/SlotRecall-v0": {"task": "slot-recall", **SEARCH},
+    "hardmem/SlotRecallRandomAccess-v0": {"task": "slot-recall", **RANDOM_ACCESS},
+    "hardmem/SlotRecallAssociative-v0": {"task": "slot-recall", **ASSOCIATIVE},
+    "hardmem/Overwrite-v0": {"task": "overwrite", **SEARCH},
+    "hardmem/OverwriteRandomAccess-v0": {"task": "overwrite", **RANDOM_ACCESS},
+    "hardmem/OverwriteAssociative-v0": {"task": "overwrite", **ASSOCIATIVE},
+    "hardmem/MultiHop-v0": {"task": "multi-hop", **SEARCH},
+    "hardmem/MultiHopRandomAccess-v0": {"task": "multi-hop", **RANDOM_ACCESS},
+    "hardmem/MultiHopAssociative-v0": {"task": "multi-hop", **ASSOCIATIVE},
+    "hardmem/AssociativeRecall-v0": {"task": "associative-recall", **SEARCH},
+    "hardmem/AssociativeRecallRandomAccess-v0": {"task": "associative-recall", "interface": "random-access"},
+    # A name leads to one cell, so items are of one symbol here: longer ones may share a symbol.
+    "hardmem/AssociativeRecallAssociative-v0": {
+        "task": "associative-recall",
+        "interface": "associative",
+        "item_length": 1,
+    },
+}
+"""Ids and the plain-data arguments of `make_dynamics` behind them. Each oracle earns exactly 1.0."""
+
+REWARD_THRESHOLD = 0.99
+"""The mean return at which an environment counts as solved."""
+
+
+def _register(env_id: str, arguments: dict[str, Any]) -> None:
+    """Register with the step limit of the hardest preset.
+
+    Episodes end by themselves, after at most the `max_steps` of their `Dynamics`. Gymnasium knows one limit for every
+    difficulty, and it must not cut off what a user makes longer; beyond the hardest preset a warning names the limit.
+    """
+    *_, hardest = TASKS[arguments["task"]].presets
+    gym.register(
+        id=env_id,
+        entry_point="hardmem.envs.adapters:TaskEnv",
+        vector_entry_point="hardmem.envs.adapters:TaskVectorEnv",
+        max_episode_steps=make_dynamics(**arguments, preset=hardest).max_steps,
+        reward_threshold=REWARD_THRESHOLD,
+        kwargs=arguments,
+    )
+
+
+for _id, _arguments in ENVIRONMENTS.items():
+    _register(_id, _arguments)

@@ -1,0 +1,148 @@
+"""AssociativeRecall: shown an item again, give the one that followed it (Graves et al. 2014, section 4.3)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from hardmem.tasks.base import Problem, Task, at_least, pick, shuffled
+
+MAX_ITEMS = 65_536
+"""Distinct items a task may draw from: they are drawn by shuffling all of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AssociativeRecall(Task):
+    """L + 1 distinct items of W symbols, each after a delimiter; then one of the first L: which item followed it?
+
+    One episode of length 2 with items of 2 symbols; `.` is the blank, `|` the delimiter of an item, `?` that of the
+    question, `t` counts steps:
+
+        t         0  1  2  3  4  5  6  7  8  9 10 11 12 13 14
+        inputs    |  4  1  |  7  7  |  1  4  ?  7  7  .  .  .
+        targets   .  .  .  .  .  .  .  .  .  .  .  .  .  1  4
+        source    -  -  -  -  -  -  -  -  -  -  -  -  - 5,7 7,8
+
+    The answer stands where the item asked about ends: an answer's first source is the symbol before it. Nothing is due
+    at the blank after the question: it is time to go from the one to the other.
+    Optimal play earns 1.0; a policy without memory guesses, as a random one does: 1 / num_symbols.
+
+    Args:
+        num_symbols: symbols that items are made of.
+        min_length: fewest items that may be asked about.
+        max_length: most items that may be asked about; one more is shown.
+        item_length: W, symbols in an item, >= 1; 3 in the paper.
+        lag: blank steps between the last item and the question, >= 0.
+    """
+
+    max_length: int = 5
+    item_length: int = 3
+    lag: int = 0
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "easiest": {"max_length": 1, "item_length": 1},
+        "default": {},
+        "longer": {"num_symbols": 16, "min_length": 10, "max_length": 10, "lag": 10},
+        "longest": {"num_symbols": 32, "min_length": 30, "max_length": 30, "lag": 100},
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, item_length=self.item_length)
+        at_least(0, lag=self.lag)
+        if not self.max_length < self.num_symbols**self.item_length <= MAX_ITEMS:
+            raise ValueError(
+                f"num_symbols ** item_length must be more than max_length={self.max_length} and at most {MAX_ITEMS}, "
+                f"got {self.num_symbols} ** {self.item_length}"
+            )
+
+    @property
+    def key_channels(self) -> tuple[int, ...]:
+        return (0,)
+
+    @property
+    def input_sizes(self) -> tuple[int, ...]:
+        return (self.num_symbols + 2,)
+
+    @property
+    def num_answers(self) -> int:
+        return self.num_symbols
+
+    @property
+    def answer_channel(self) -> int:
+        return 0
+
+    @property
+    def num_steps(self) -> int:
+        return (self.max_length + 2) * (self.item_length + 1) + self.lag + 1 + self.item_length
+
+    @property
+    def num_stored(self) -> int:
+        return (self.max_length + 1) * self.item_length
+
+    @property
+    def num_cells(self) -> int:
+        return self.num_stored + 1  # one that stays empty after the last symbol
+
+    def kept(self, inputs: Tensor) -> Tensor:
+        asking = (inputs[..., 0] == self.num_symbols + 2).cumsum(dim=0) > 0
+        return super().kept(inputs) & ~asking
+
+    def draw(
+        self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+    ) -> Problem:
+        lengths = torch.randint(
+            self.min_length, self.max_length + 1, (num_problems,), generator=generator, device=device
+        )
+        num_codes = self.num_symbols**self.item_length
+        codes = shuffled(torch.full_like(lengths, num_codes), num_codes, generator)[: self.max_length + 1]
+        place = self.num_symbols ** torch.arange(self.item_length, device=device)
+        items = codes.unsqueeze(1) // place[:, None] % self.num_symbols + 1  # (L + 1, W, B)
+        asked = (torch.rand((num_problems,), generator=generator, device=device) * lengths).long()
+        return self._build(items.flatten(0, 1), lengths, asked)
+
+    def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
+        """The one problem, (T, 1), of the given symbols: all items in a row, then the item asked about once more.
+
+        Raises:
+            ValueError: if a symbol or the number of items is out of range, an item stands twice, or the last one is
+                not among those that another follows.
+        """
+        width = self.item_length
+        if not all(1 <= symbol <= self.num_symbols for symbol in symbols):
+            raise ValueError(f"symbols must lie in 1 to {self.num_symbols}, got {list(symbols)}")
+        if len(symbols) % width or not self.min_length <= len(symbols) // width - 2 <= self.max_length:
+            raise ValueError(
+                f"the input must have {self.min_length + 1} to {self.max_length + 1} items and the one asked about, "
+                f"of {width} symbols each, got {len(symbols)} symbols"
+            )
+        *items, cue = [tuple(symbols[start : start + width]) for start in range(0, len(symbols), width)]
+        if len(set(items)) < len(items) or cue not in items[:-1]:
+            raise ValueError(f"items must be distinct and one but the last asked about, got {items} and {cue}")
+        shown = [symbol for item in items for symbol in item]
+        padded = torch.tensor(shown + [1] * (self.num_stored - len(shown)), device=device)
+        length, asked = torch.tensor([len(items) - 1], device=device), torch.tensor([items.index(cue)], device=device)
+        return self._build(padded.unsqueeze(1), length, asked)
+
+    def _build(self, symbols: Tensor, lengths: Tensor, asked: Tensor) -> Problem:
+        """Lay out the symbols of all items (num_stored, B), of which `lengths` + 1 items count and one is asked."""
+        width, period = self.item_length, self.item_length + 1
+        step = torch.arange(self.num_steps, device=symbols.device).unsqueeze(1)  # (T, 1)
+        item, place = step // period, step % period - 1  # place -1 is the delimiter
+        showing = item <= lengths  # (T, B)
+        question = step - (lengths + 1) * period - self.lag  # counted from its delimiter
+        asking = (question > 0) & (question <= width)
+        shown = pick(symbols, torch.where(showing & (place >= 0), item * width + place, -1))
+        shown = shown + pick(symbols, torch.where(asking, asked * width + question - 1, -1))
+        delimiters = (self.num_symbols + 1) * (showing & (place < 0)) + (self.num_symbols + 2) * (question == 0)
+
+        due = question - width - 2  # which symbol of the answer
+        mask = (due >= 0) & (due < width)
+        answer = (asked + 1) * period + 1 + due
+        before = torch.where(due == 0, answer - 2, answer - 1)  # over the delimiter
+        source = torch.where(mask.unsqueeze(-1), torch.stack([before, answer], dim=-1), -1)
+        return Problem((shown + delimiters).unsqueeze(-1), pick(shown, source[..., -1]), mask, source)

@@ -1,0 +1,103 @@
+"""Delay: one symbol, shown long ago, with distractors between it and the question."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from hardmem.tasks.base import Problem, Task, pick
+
+
+@dataclasses.dataclass(frozen=True)
+class Delay(Task):
+    """A symbol, L distractors that look like it, a delimiter, and a blank at which the first symbol is asked for.
+
+    One episode of length 3; `.` is the blank, `|` the delimiter, `t` counts steps:
+
+        t         0  1  2  3  4  5
+        inputs    4  1  7  1  |  .
+        targets   .  .  .  .  .  4
+        source    -  -  -  -  -  0
+
+    Lag and distractors are one dial, the length; one cell has to be kept, and nothing written over it.
+    Optimal play earns 1.0; a policy without memory guesses, as a random one does: 1 / num_symbols.
+
+    Args:
+        num_symbols: symbols the cue and the distractors are drawn from.
+        min_length: fewest distractors.
+        max_length: most distractors.
+    """
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "easiest": {"max_length": 2},
+        "default": {},
+        "longer": {"min_length": 50, "max_length": 50},
+        "longest": {"min_length": 500, "max_length": 500},
+    }
+
+    @property
+    def input_sizes(self) -> tuple[int, ...]:
+        return (self.num_symbols + 1,)
+
+    @property
+    def num_answers(self) -> int:
+        return self.num_symbols
+
+    @property
+    def answer_channel(self) -> int:
+        return 0
+
+    @property
+    def num_steps(self) -> int:
+        return self.max_length + 3
+
+    @property
+    def num_stored(self) -> int:
+        return 1
+
+    @property
+    def num_cells(self) -> int:
+        return 2  # a second one, so that the head can leave the first
+
+    def kept(self, inputs: Tensor) -> Tensor:
+        step = torch.arange(len(inputs), device=inputs.device).unsqueeze(1)
+        return (step == 0).expand(inputs.shape[:2])
+
+    def draw(
+        self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+    ) -> Problem:
+        lengths = torch.randint(
+            self.min_length, self.max_length + 1, (num_problems,), generator=generator, device=device
+        )
+        shape = (self.max_length + 1, num_problems)
+        return self._build(torch.randint(1, self.num_symbols + 1, shape, generator=generator, device=device), lengths)
+
+    def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
+        """The one problem, (T, 1), that shows the given symbols: the cue, then the distractors.
+
+        Raises:
+            ValueError: if a symbol or the number of symbols is out of range.
+        """
+        if not self.min_length < len(symbols) <= self.max_length + 1:
+            raise ValueError(
+                f"the input must have {self.min_length + 1} to {self.max_length + 1} symbols, a cue and its "
+                f"distractors, got {len(symbols)}"
+            )
+        if not all(1 <= symbol <= self.num_symbols for symbol in symbols):
+            raise ValueError(f"symbols must lie in 1 to {self.num_symbols}, got {list(symbols)}")
+        padded = [*symbols, *[1] * (self.max_length + 1 - len(symbols))]
+        length = torch.tensor([len(symbols) - 1], device=device)
+        return self._build(torch.tensor(padded, device=device).unsqueeze(1), length)
+
+    def _build(self, symbols: Tensor, lengths: Tensor) -> Problem:
+        """Lay out symbols (max_length + 1, B), of which a cue and `lengths` (B,) distractors count."""
+        step = torch.arange(self.num_steps, device=symbols.device).unsqueeze(1)  # (T, 1)
+        shown = pick(symbols, torch.where(step <= lengths, step, -1))
+        delimiter = (self.num_symbols + 1) * (step == lengths + 1)
+        mask = step == lengths + 2
+        source = mask.long() - 1  # step 0 where due, -1 elsewhere
+        return Problem((shown + delimiter).unsqueeze(-1), pick(shown, source), mask, source.unsqueeze(-1))

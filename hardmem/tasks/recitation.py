@@ -1,0 +1,111 @@
+"""Recitation: what Copy, RepeatCopy and Reverse have in common. Symbols are shown, then all of them are asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hardmem.tasks.base import Problem, Task, at_least, pick
+
+
+@dataclasses.dataclass(frozen=True)
+class Recitation(Task):
+    """L symbols, `lag` steps of waiting, a delimiter, then blanks at which the symbols are asked for.
+
+    Nothing is asked at the delimiter, symbol `num_symbols + 1`: it is time for a head to find its way back. (Were it a
+    blank like those after it, a head that waits at its only symbol there would learn to wait at every symbol.) For the
+    same reason a step of waiting shows a symbol of its own, the largest.
+
+    Args:
+        num_symbols: symbols shown and asked for.
+        min_length: fewest symbols in a problem.
+        max_length: most symbols in a problem.
+        lag: steps between the last symbol and the delimiter, >= 0.
+    """
+
+    lag: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(0, lag=self.lag)
+        at_least(1, max_repeats=self.max_repeats)
+
+    @property
+    def max_repeats(self) -> int:
+        """How often the symbols may be asked for; a delimiter of its own announces each number."""
+        return 1
+
+    @abstractmethod
+    def _place(self, turn: Tensor, lengths: Tensor) -> Tensor:
+        """Which symbol, from 0, is asked for at the given turn of a recital, (T, B)."""
+
+    @property
+    def input_sizes(self) -> tuple[int, ...]:
+        return (self.num_symbols + self.max_repeats + (self.lag > 0),)
+
+    @property
+    def num_answers(self) -> int:
+        return self.num_symbols
+
+    @property
+    def answer_channel(self) -> int:
+        return 0
+
+    @property
+    def num_steps(self) -> int:
+        return self.max_length + self.lag + self.max_repeats * (self.max_length + 1)
+
+    @property
+    def num_stored(self) -> int:
+        return self.max_length
+
+    @property
+    def num_cells(self) -> int:
+        # Two spare cells: one that stays empty after the last symbol, and one so that moving on around a circular
+        # tape does not lead straight back to the first symbol.
+        return self.max_length + 2
+
+    def draw(
+        self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+    ) -> Problem:
+        lengths = torch.randint(
+            self.min_length, self.max_length + 1, (num_problems,), generator=generator, device=device
+        )
+        symbols = torch.randint(
+            1, self.num_symbols + 1, (self.max_length, num_problems), generator=generator, device=device
+        )
+        repeats = torch.ones_like(lengths)
+        if self.max_repeats > 1:
+            repeats = torch.randint(1, self.max_repeats + 1, (num_problems,), generator=generator, device=device)
+        return self._build(symbols, lengths, repeats)
+
+    def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
+        return self._recite(symbols, 1, device)
+
+    def _recite(self, symbols: Sequence[int], repeats: int, device: torch.device | str) -> Problem:
+        """The one problem, (T, 1), that shows these symbols and asks for them so often."""
+        if not self.min_length <= len(symbols) <= self.max_length:
+            raise ValueError(f"the input must have {self.min_length} to {self.max_length} symbols, got {len(symbols)}")
+        if not all(1 <= symbol <= self.num_symbols for symbol in symbols):
+            raise ValueError(f"symbols must lie in 1 to {self.num_symbols}, got {list(symbols)}")
+        padded = [*symbols, *[1] * (self.max_length - len(symbols))]
+        length, times = torch.tensor([len(symbols)], device=device), torch.tensor([repeats], device=device)
+        return self._build(torch.tensor(padded, device=device).unsqueeze(1), length, times)
+
+    def _build(self, symbols: Tensor, lengths: Tensor, repeats: Tensor) -> Problem:
+        """Lay out symbols (max_length, B), of which the first `lengths` (B,) of each column count."""
+        step = torch.arange(self.num_steps, device=symbols.device).unsqueeze(1)  # (T, 1)
+        opening = lengths + self.lag  # when the delimiter is shown
+        shown = pick(symbols, torch.where(step < lengths, step, -1))  # (T, B)
+        waiting = (step >= lengths) & (step < opening)
+        markers = (self.num_symbols + repeats) * (step == opening) + self.input_sizes[0] * waiting
+
+        position = step - opening - 1
+        turn = position.remainder(lengths + 1)  # the last turn of each recital is a pause
+        mask = (position >= 0) & (position < repeats * (lengths + 1)) & (turn < lengths)
+        source = torch.where(mask, self._place(turn, lengths), -1)
+        return Problem((shown + markers).unsqueeze(-1), pick(shown, source), mask, source.unsqueeze(-1))

@@ -1,0 +1,36 @@
+"""Reverse: repeat what was shown, the last first."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from hardmem.tasks.recitation import Recitation
+
+
+@dataclasses.dataclass(frozen=True)
+class Reverse(Recitation):
+    """L symbols, a delimiter, then L blanks at which the symbols are asked for backwards: a stack, not a queue.
+
+    One episode of length 3; `.` is the blank, `|` the delimiter, `t` counts steps:
+
+        t         0  1  2  3  4  5  6
+        inputs    4  1  7  |  .  .  .
+        targets   .  .  .  .  7  1  4
+        source    -  -  -  -  2  1  0
+
+    Optimal play earns 1.0. Everything shown has to be kept, so a policy without memory can only guess, as a random one
+    does: 1 / num_symbols. Arguments as in `Recitation`.
+    """
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "easiest": {"max_length": 3},
+        "default": {},
+        "longer": {"min_length": 20, "max_length": 20},
+        "longest": {"min_length": 100, "max_length": 100, "lag": 100},
+    }
+
+    def _place(self, turn: Tensor, lengths: Tensor) -> Tensor:
+        return lengths - 1 - turn

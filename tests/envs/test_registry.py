@@ -1,0 +1,172 @@
+"""Every registered environment keeps the contract; limits and thresholds; the oracle away from the defaults."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import pytest
+import torch
+
+from hardmem.envs import ENVIRONMENTS, make_dynamics
+from hardmem.envs.testing import EnvironmentContract, play
+from hardmem.tasks import TASKS
+
+IDS = sorted(ENVIRONMENTS)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+class TestEveryEnvironment(EnvironmentContract):
+    """The contract, over the whole registry."""
+
+    @pytest.fixture(params=IDS, autouse=True)
+    def _environment(self, request):
+        self.arguments = ENVIRONMENTS[request.param]
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_spec_states_limit_and_threshold(env_id):
+    """The limit is that of the hardest preset: neither a preset nor anything shorter is cut off."""
+    spec = gym.spec(env_id)
+    steps = {
+        preset: make_dynamics(**spec.kwargs, preset=preset).max_steps for preset in TASKS[spec.kwargs["task"]].presets
+    }
+    assert spec.max_episode_steps == max(steps.values()) == steps["longest"]
+    assert spec.reward_threshold == 0.99
+    assert set(gym.make(env_id).metadata["dials"]) > {"num_symbols", "max_length", "cells", "bits"}
+
+
+def test_longer_problems_are_not_cut_off():
+    """A length between the presets ends by itself under `gym.make`; beyond the hardest a warning names the limit."""
+    env = gym.make("hardmem/Copy-v0", min_length=60, max_length=60)
+    env.reset(seed=0)
+    for step in range(121):
+        *_, terminated, truncated, _ = env.step(env.unwrapped.oracle())
+        assert not truncated
+        assert terminated == (step == 120)
+    env = gym.make("hardmem/Copy-v0", max_length=200)
+    with pytest.warns(UserWarning, match="may take 401 steps and the registered limit is 301"):
+        env.reset(seed=0)
+
+
+def test_a_self_paced_episode_is_cut_off_after_its_limit():
+    """An agent that never goes on is truncated, not terminated, after N steps for each one shown."""
+    for make in (gym.make, gym.make_vec):
+        env = make("hardmem/SlotRecall-v0", preset="easiest")
+        env.reset(seed=0)
+        limit = env.unwrapped.dynamics.max_steps
+        action = env.action_space.sample()
+        action[..., -2] = 0  # the pace
+        ends = [env.step(action)[2:4] for _ in range(limit)]
+        assert [tuple(map(bool, end)) for end in ends] == [(False, False)] * (limit - 1) + [(False, True)]
+
+
+RULES = [
+    ("copy", {"interface": "tape", "order": "move-answer-write"}),
+    ("copy", {"interface": "tape", "moves": (-1, 0, 1), "self_paced": True}),
+    ("copy", {"interface": "tape", "write": "symbol"}),
+    ("copy", {"interface": "tape", "emit": "read"}),
+    ("copy", {"interface": "random-access", "num_heads": 2}),
+    ("reverse", {"interface": "random-access", "emit": "read", "order": "move-answer-write"}),
+    ("repeat-copy", {"interface": "tape", "self_paced": True}),
+    ("fact-recall", {"interface": "associative", "emit": "read"}),
+    ("fact-recall", {"interface": "associative", "emit": "read", "order": "move-answer-write"}),
+    ("fact-recall", {"interface": "associative", "write": "symbol", "order": "move-answer-write", "num_heads": 2}),
+    ("overwrite", {"interface": "tape", "self_paced": True, "order": "move-answer-write"}),
+    ("overwrite", {"interface": "tape", "self_paced": True, "order": "move-answer-write", "emit": "read"}),
+    ("multi-hop", {"interface": "random-access", "emit": "read"}),
+    ("associative-recall", {"interface": "random-access", "order": "move-answer-write"}),
+]
+
+
+@pytest.mark.parametrize(("task", "rules"), RULES, ids=str)
+def test_the_oracle_plays_by_any_rules(task, rules):
+    """Order of a step, set of moves, what is written and emitted, pace, heads: the oracle earns 1.0 under them."""
+    dynamics = make_dynamics(task, **rules)
+    state, _ = dynamics.reset(64, generator())
+    total, _ = play(dynamics, state, dynamics.oracle)
+    assert total.tolist() == [1.0] * 64
+
+
+@pytest.mark.parametrize(
+    ("task", "rules"),
+    [
+        ("fact-recall", {}),
+        ("overwrite", {"interface": "random-access", "min_length": 5, "num_keys": 5}),
+        ("overwrite", {"interface": "associative"}),
+    ],
+    ids=str,
+)
+def test_rules_under_which_the_optimum_is_out_of_reach(task, rules):
+    """No time to find a cell, or no way to write where the old value is: the oracle fails, so it is not registered."""
+    dynamics = make_dynamics(task, **rules)
+    state, _ = dynamics.reset(64, generator())
+    total, _ = play(dynamics, state, dynamics.oracle)
+    assert total.mean() < 0.9
+
+
+def names(dynamics, channel, symbol):
+    return 1 + sum(dynamics.task.input_sizes[c] for c in dynamics.task.key_channels if c < channel) + symbol - 1
+
+
+def test_naming_by_hand():
+    """Found, lowest of several, put where it is empty, next, nowhere to go: the rules of addressing by content."""
+    dynamics = make_dynamics("fact-recall", "associative", num_cells=4, num_keys=9)
+    memory = torch.tensor([[[5, 1, 2], [7, 3, 2], [5, 3, 1], [0, 0, 0]]])
+    full = torch.tensor([[[5, 1, 2], [7, 3, 2], [5, 3, 1], [2, 2, 2]]])
+    nothing, following = names(dynamics, 0, 9), dynamics.interface.num_actions - 1
+
+    def leads(head, action, memory=memory):
+        return dynamics.interface.move(torch.tensor([[head]]), torch.tensor([[action]]), memory).item()
+
+    assert leads(0, names(dynamics, 0, 7)) == 1
+    assert leads(3, names(dynamics, 0, 5)) == 0
+    assert leads(0, names(dynamics, 1, 3)) == 1
+    assert leads(0, names(dynamics, 1, 5)) == 3  # a 5, but in the other channel
+    assert [leads(1, 0), leads(1, nothing)] == [3, 3]
+    assert [leads(1, 0, full), leads(1, nothing, full)] == [1, 1]
+    assert [leads(1, following), leads(3, following)] == [2, 0]
+
+
+def test_written_symbols_by_hand():
+    """A symbol replaces the answer channel of what is shown; 0 writes nothing; the later of two heads wins."""
+    dynamics = make_dynamics("slot-recall", "random-access", write="symbol", num_heads=2)
+    state, _ = dynamics.start(dynamics.task.problem([5, 4, 2, 4, 9, 6, 9, 0]))
+    state, _ = dynamics.step(state, torch.tensor([[0, 3, 7, 2, 0]]))  # both heads at cell 0: 7, then 2
+    assert state.memory[0, 0].tolist() == [5, 2]
+    state, _ = dynamics.step(state, torch.tensor([[0, 0, 0, 3, 0]]))
+    assert state.memory[0, 0].tolist() == [5, 2]
+    assert state.memory[0, 3].tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(("order", "earned"), [("answer-write-move", 0.5), ("move-answer-write", 1.0)])
+def test_what_is_read_is_the_answer(order, earned):
+    """Emitted from under head 0, which is at cell 1, still empty, until it has moved to cell 0 at the first answer."""
+    dynamics = make_dynamics("copy", "random-access", emit="read", order=order, max_length=2)
+    assert dynamics.factors == ("address 0", "write 0")
+    state, _ = dynamics.start(dynamics.task.problem([3, 3]))
+    total = 0.0
+    for action in ([0, 1], [0, 1], [1, 0], [0, 0], [0, 0]):
+        state, step = dynamics.step(state, torch.tensor([action]))
+        total += step.reward.item()
+    assert total == earned
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"interface": "associative"}, r"needs a task whose facts have keys, got Copy\("),
+        ({"interface": "random-access", "moves": (0, 1)}, r"leave them out for 'random-access', got \[0, 1\]"),
+        ({"moves": ()}, "moves must be distinct integers or 'home'"),
+        ({"order": "write-move"}, "unknown order 'write-move'; choose one of"),
+        ({"write": "all"}, "unknown write 'all'; choose one of"),
+        ({"emit": "cell"}, "unknown emit 'cell'; choose one of"),
+        ({"preset": "hard"}, "unknown preset 'hard' of copy; choose one of"),
+        ({"num_sybols": 3}, r"unknown argument \['num_sybols'\] for copy; its difficulty is made of \['num_symbols'"),
+    ],
+)
+def test_bad_rules_are_named(arguments, message):
+    """One sentence: what was expected and what came."""
+    with pytest.raises(ValueError, match=message):
+        make_dynamics("copy", **arguments)
