@@ -137,15 +137,15 @@ _PICTURED = {"soft: an average over cells": "soft twin", "hard: one cell": "hard
 
 
 def envs_command() -> None:
-    """List the environments: id, observation, action, and the task behind it."""
+    """List the environments: id, observation and action; docs/environments.md says what each is."""
     table = Table(title='gym.make("hardmem.envs:<id>")')
-    for heading in ("id", "task", "interface", "observation", "action"):
+    for heading in ("id", "observation", "action"):
         table.add_column(heading, no_wrap=heading == "id")
-    for env_id, kwargs in ENVIRONMENTS.items():
+    for env_id in ENVIRONMENTS:
         env = gym.make(env_id).unwrapped
         assert isinstance(env, TaskEnv)
         shape = env.observation_space.shape
-        table.add_row(env_id, kwargs["task"], kwargs["interface"], f"Box{shape}", str(env.action_space))
+        table.add_row(env_id, f"Box{shape}", str(env.action_space))
     Console().print(table)
 
 
