@@ -76,11 +76,15 @@ def sample_index(logits: Tensor, generator: torch.Generator | None = None) -> Te
 
     A candidate of probability zero is never drawn; logits need not be normalised.
     """
+    uniform = torch.rand(logits.shape[:-1], generator=generator, device=logits.device, dtype=logits.dtype)
+    return invert_cdf(logits, uniform)
+
+
+def invert_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
+    """The candidate at which the cumulative probability passes a number in [0, 1): logits (..., S), uniform (...)."""
     cdf = logits.detach().softmax(dim=-1).cumsum(dim=-1)
-    shape = (*logits.shape[:-1], 1)
-    uniform = torch.rand(shape, generator=generator, device=logits.device, dtype=logits.dtype)  # in [0, 1)
     # Scaled by the sum as it was computed, not by 1: the product stays below it, so the last candidate needs no clamp.
-    return (uniform * cdf[..., -1:] >= cdf).sum(dim=-1)
+    return (uniform.unsqueeze(-1) * cdf[..., -1:] >= cdf).sum(dim=-1)
 
 
 def entropy(log_weights: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hardmem.addressing import invert_cdf
+
 
 def strata(num_groups: int, group_size: int, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """One uniform number per sequence, each in its own K-th of [0, 1): (P * K,), problem-major.
@@ -40,9 +42,3 @@ def stratified_index(logits: Tensor, group_size: int, generator: torch.Generator
         raise ValueError(f"a batch of groups of {group_size} must be a multiple of {group_size}, got {batch}")
     columns = [strata(batch // group_size, group_size, logits, generator) for _ in range(heads)]
     return invert_cdf(logits, torch.stack(columns, dim=1))
-
-
-def invert_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
-    """The candidate at which the cumulative probability passes a uniform number: logits (..., S), uniform (...)."""
-    cdf = logits.detach().softmax(dim=-1).cumsum(dim=-1)
-    return (uniform.unsqueeze(-1) * cdf[..., -1:] >= cdf).sum(dim=-1)
