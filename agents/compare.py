@@ -40,6 +40,7 @@ METHODS: dict[str, dict[str, TrainConfig]] = {
             heads=("read", "write"),
             order="move-write-read",
             bypass=True,
+            gated=False,
             controller="lstm",
             hidden_size=100,
             start_length=10,

@@ -20,7 +20,9 @@ class TrainConfig:
     num_symbols: int = 8
     """Symbols of the task, blank excluded."""
     max_length: int = 10
-    """Longest problem to learn; the goal is every length from 1 to this one."""
+    """Longest problem to learn; the goal is every length from min_length to this one."""
+    min_length: int = 1
+    """Shortest problem drawn, once the curriculum has reached it."""
     start_length: int = 5
     """Longest problem shown at first."""
     promote_at: float = 0.9
@@ -28,7 +30,8 @@ class TrainConfig:
     max_updates: int = 2000
     """Budget: optimiser steps after which training stops, solved or not."""
     finish_updates: int = 200
-    """Updates to go on for once solved: the greedy answers are right long before the drawn ones are sure."""
+    """Updates to go on for once solved, while the entropy bonus falls to 0: the greedy answers are right long before
+    the drawn ones are sure."""
     learning_rate: float = 1e-2
     """Adam's step size."""
     max_grad_norm: float = 1.0
@@ -50,15 +53,16 @@ class TrainConfig:
         Raises:
             ValueError: naming the field, what was expected and what came.
         """
-        check_at_least_one(self, "num_symbols", "max_length", "start_length", "max_updates", "group_size")
+        check_at_least_one(self, "num_symbols", "max_length", "min_length", "start_length", "max_updates", "group_size")
         check_at_least_one(self, "eval_every", "eval_problems")
         if self.finish_updates < 0:
             raise ValueError(f"finish_updates must be at least 0, got {self.finish_updates}")
         for name in ("learning_rate", "max_grad_norm", "promote_at"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.start_length > self.max_length:
-            raise ValueError(f"start_length must not exceed max_length, got {self.start_length} and {self.max_length}")
+        for name in ("min_length", "start_length"):
+            if getattr(self, name) > self.max_length:
+                raise ValueError(f"{name} must not exceed max_length, got {getattr(self, name)} and {self.max_length}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +108,12 @@ class SequenceConfig(TrainConfig):
     """Order of an NTM's step: "read-write-move" or "move-write-read"."""
     bypass: bool = False
     """Whether an NTM's output sees its controller beside what was read."""
+    gated: bool = True
+    """Whether an NTM's ways around its memory start shut: recurrence, read feedback, bypass."""
+    anneal: str = "inverse-sqrt"
+    """How the share of soft updates falls, where addresses are drawn: a name from `SCHEDULES`."""
+    soft_updates: int = 0
+    """Updates after which all are hard; 0 for none soft."""
     controller: str = "feed-forward"
     """An NTM's controller: a name from `CONTROLLERS`."""
     hidden_size: int = 64
@@ -117,6 +127,8 @@ class SequenceConfig(TrainConfig):
         """Check what the base class does, and the sizes of this one."""
         super().__post_init__()
         check_at_least_one(self, "hidden_size", "cell_width", "num_problems")
+        if self.soft_updates < 0:
+            raise ValueError(f"soft_updates must be at least 0, got {self.soft_updates}")
 
 
 def check_at_least_one(config: TrainConfig, *names: str) -> None:

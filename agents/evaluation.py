@@ -28,7 +28,7 @@ def evaluate(
 
     Args:
         learner: what to examine; it is not changed.
-        lengths: problem lengths. The first that is the training length stands for all lengths from 1 to it.
+        lengths: problem lengths. The training length stands for all lengths that were trained on.
         num_problems: problems per length; a soft memory plays fewer where it is large, and the result says how many.
         generator: draws problems and choices.
 
@@ -40,7 +40,7 @@ def evaluate(
     results: dict[str, dict[str, Any] | None] = {}
     for length in lengths:
         count = problems_at(learner, length, num_problems)
-        shortest = 1 if length == learner.config.max_length else length
+        shortest = learner.config.min_length if length == learner.config.max_length else length
         greedy = learner.score(count, generator, max_length=length, min_length=shortest)
         if greedy is None:
             results[str(length)] = None

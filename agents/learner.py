@@ -27,6 +27,20 @@ class Generators(NamedTuple):
         return cls(*(torch.Generator(device).manual_seed(int(stream)) for stream in seeds))
 
 
+class Stage(NamedTuple):
+    """Where a training stands.
+
+    Attributes:
+        length: longest problem to draw.
+        update: number of the update, from 0.
+        exploration: share of the entropy bonus still paid: 1 until the task is solved, from there falling to 0.
+    """
+
+    length: int
+    update: int = 0
+    exploration: float = 1.0
+
+
 class Batch(NamedTuple):
     """What one update learns from.
 
@@ -60,8 +74,8 @@ class Learner(nn.Module, ABC):
     """Whether it makes random choices; if not, there is nothing to be greedy about."""
 
     @abstractmethod
-    def batch(self, length: int, generators: Generators) -> Batch:
-        """Draw problems up to a length, play them, and return the loss."""
+    def batch(self, stage: Stage, generators: Generators) -> Batch:
+        """Draw the problems of this stage, play them, and return the loss."""
 
     @abstractmethod
     def score(

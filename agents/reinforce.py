@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hardmem.access import AccessRecord
 from hardmem.agents.config import AgentConfig
-from hardmem.agents.learner import Batch, Generators, Learner, Score
+from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage
 from hardmem.agents.policies import Policy, choose
 from hardmem.baselines import make_baseline
 from hardmem.envs import ENVIRONMENTS, Dynamics, State, make_dynamics
@@ -109,9 +109,10 @@ class AgentLearner(Learner):
             device=self.policy.head.weight.device if device is None else device,
         )
 
-    def batch(self, length: int, generators: Generators) -> Batch:
-        if self._at_length[0] != length:
-            self._at_length = (length, self.dynamics(length))
+    def batch(self, stage: Stage, generators: Generators) -> Batch:
+        if self._at_length[0] != stage.length:
+            shortest = min(self.config.min_length, stage.length)
+            self._at_length = (stage.length, self.dynamics(stage.length, shortest))
         config, dynamics = self.config, self._at_length[1]
         rollout = collect(
             dynamics,
@@ -128,7 +129,7 @@ class AgentLearner(Learner):
         returns = rollout.reward.sum(dim=0)
         metrics = {"return": returns.mean(), "loss": loss, "entropy": entropy, "baseline_loss": baseline.loss}
         return Batch(
-            loss=loss - config.entropy_coef * entropy + baseline.loss,
+            loss=loss - config.entropy_coef * stage.exploration * entropy + baseline.loss,
             metrics={name: value.detach() for name, value in metrics.items()},
             steps=config.num_envs * dynamics.max_steps,
             problems=config.num_envs // config.group_size,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from hardmem.access import AccessRecord
 from hardmem.agents.config import SequenceConfig
-from hardmem.agents.learner import Batch, Generators, Learner, Score
+from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage
 from hardmem.baselines import make_baseline
 from hardmem.estimators import cost_to_go, surrogate
+from hardmem.estimators.schedules import is_soft
 from hardmem.models import NTM, Recurrent
 from hardmem.tasks import Task, bit_inputs, make_task, num_bits, symbols_to_bits
 
@@ -40,6 +41,7 @@ def make_model(config: SequenceConfig, task: Task) -> NTM | Recurrent:
             heads=config.heads,
             order=config.order,
             bypass=config.bypass,
+            gated=config.gated,
         )
     if config.model not in MODELS:
         raise ValueError(f"unknown model {config.model!r}; choose one of {list(MODELS)}")
@@ -50,7 +52,8 @@ class SequenceLearner(Learner):
     """A model that is shown bit vectors and asked for bit vectors, trained on the mean cross-entropy per bit.
 
     Where addresses are drawn, their log-probabilities carry the score-function term of the gradient and everything
-    else its pathwise term: REINFORCE for *where*, back-propagation for *what*.
+    else its pathwise term: REINFORCE for *where*, back-propagation for *what*. The first updates may be soft in part
+    (`soft_updates`): the same weights, read as averages.
 
     Args:
         config: what to train.
@@ -83,18 +86,22 @@ class SequenceLearner(Learner):
         outputs, _, record = self.model.trace(inputs, state, generator)
         return outputs, record
 
-    def batch(self, length: int, generators: Generators) -> Batch:
+    def batch(self, stage: Stage, generators: Generators) -> Batch:
         config = self.config
-        task = self.task.at_length(length, 1)
+        soft = self.draws and is_soft(config.anneal, stage.update, config.soft_updates)
+        draws = self.draws and not soft
+        task = self.task.at_length(stage.length, min(config.min_length, stage.length))
         device = next(self.model.parameters()).device
-        problem = task.draw(config.num_problems, generator=generators.problems, device=device).repeat(self.group_size)
+        problem = task.draw(config.num_problems, generator=generators.problems, device=device)
+        problem = problem.repeat(self.group_size if draws else 1)
         inputs = bit_inputs(problem.inputs[..., 0], config.num_symbols)
-        outputs, record = self.play(task, inputs, generators.choices)
+        with self.using("soft") if soft else nullcontext():
+            outputs, record = self.play(task, inputs, generators.choices)
         wanted = symbols_to_bits(problem.targets, task.num_answers)
         cost = F.binary_cross_entropy_with_logits(outputs, wanted, reduction="none").mean(dim=-1) * problem.mask
-        cost = cost / length  # sums over time stay of one size while problems grow
+        cost = cost / stage.length  # sums over time stay of one size while problems grow
 
-        metrics = {"bit_loss": (cost.detach().sum() * length) / problem.mask.sum()}
+        metrics = {"bit_loss": (cost.detach().sum() * stage.length) / problem.mask.sum()}
         if record is None:
             loss = cost.sum(dim=0).mean()
             objective = loss
@@ -103,7 +110,8 @@ class SequenceLearner(Learner):
             features = torch.cat([inputs, step[:, None, None].expand(-1, inputs.shape[1], 1)], dim=-1)
             baseline = self.baseline(cost_to_go(cost.detach()), features, torch.ones_like(cost))
             loss = surrogate(record.log_prob, cost, baseline=baseline.value)
-            objective = loss - config.entropy_coef * record.entropy.mean() + baseline.loss
+            bonus = config.entropy_coef * stage.exploration * record.entropy.mean()
+            objective = loss - bonus + baseline.loss
             metrics |= {"entropy": record.entropy.mean().detach(), "baseline_loss": baseline.loss.detach()}
         return Batch(
             loss=objective,
@@ -133,13 +141,16 @@ class SequenceLearner(Learner):
         num_right = (right & problem.mask).sum(dim=0) / problem.mask.sum(dim=0)
         return Score(exact=float(right.all(dim=0).double().mean()), accuracy=float(num_right.double().mean()))
 
-    @contextmanager
-    def greedy(self) -> Iterator[None]:
+    def greedy(self) -> AbstractContextManager[None]:
         """While this lasts, heads that draw their cells take the likeliest instead, as at test time."""
-        if isinstance(self.model, NTM) and self.draws:
-            self.model.access = "argmax"
+        return self.using("argmax") if self.draws else nullcontext()
+
+    @contextmanager
+    def using(self, access: str) -> Iterator[None]:
+        """While this lasts, the memory is touched in another way."""
+        assert isinstance(self.model, NTM), "only a memory has an access"
+        self.model.access = access
         try:
             yield
         finally:
-            if isinstance(self.model, NTM):
-                self.model.access = self.config.access
+            self.model.access = self.config.access

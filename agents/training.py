@@ -14,7 +14,7 @@ from torch import nn
 
 from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, resolve_device
 from hardmem.agents.curriculum import Curriculum
-from hardmem.agents.learner import Generators, Learner, Score
+from hardmem.agents.learner import Generators, Learner, Score, Stage
 from hardmem.agents.progress import Progress
 from hardmem.agents.recorder import Recorder
 from hardmem.agents.reinforce import AgentLearner
@@ -75,7 +75,8 @@ def train(
     start = time.perf_counter()
 
     for update in range(1, config.max_updates + 1):
-        batch = learner.batch(curriculum.length, generators)
+        finishing = 0.0 if solved is None else (update - solved.update) / config.finish_updates
+        batch = learner.batch(Stage(curriculum.length, update - 1, 1 - finishing), generators)
 
         optimizer.zero_grad(set_to_none=True)
         batch.loss.backward()
@@ -119,7 +120,8 @@ def train(
 
 def examine(learner: Learner, max_length: int, generator: torch.Generator) -> Score:
     """Greedy score on fresh validation problems of all lengths up to one that is trained on."""
-    score = learner.score(learner.config.eval_problems, generator, max_length=max_length)
+    shortest = min(learner.config.min_length, max_length)
+    score = learner.score(learner.config.eval_problems, generator, max_length=max_length, min_length=shortest)
     assert score is not None, "a learner can be run at the lengths it is trained on"
     return score
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from hardmem.agents.config import AgentConfig
-from hardmem.agents.learner import Generators
+from hardmem.agents.learner import Generators, Stage
 from hardmem.agents.reinforce import AgentLearner
 from hardmem.agents.training import train
 from hardmem.envs import ENVIRONMENTS, Dynamics, make_dynamics
@@ -63,7 +63,7 @@ def gru_floor(env_id: str, updates: int = 150) -> float:
     optimizer = torch.optim.Adam(learner.parameters(), lr=config.learning_rate)
     for _ in range(updates):
         optimizer.zero_grad()
-        learner.batch(longest, generators).loss.backward()
+        learner.batch(Stage(longest), generators).loss.backward()
         torch.nn.utils.clip_grad_norm_(learner.parameters(), config.max_grad_norm)
         optimizer.step()
     score = learner.score(NUM_EPISODES, generators.validation, max_length=longest)

@@ -16,6 +16,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "linear": lambda progress: 1 - progress,
     "cosine": lambda progress: (1 + math.cos(math.pi * progress)) / 2,
     "geometric": lambda progress: 100**-progress,
+    "inverse-sqrt": lambda progress: (1 + 99 * progress) ** -0.5,
 }
 """Shapes over progress in [0, 1); at 1 every softness is 0. "step" is all soft, then all hard."""
 

@@ -53,6 +53,10 @@ class NTM(nn.Module):
         order: "read-write-move": read where the heads are, run the controller, write there, move. "move-write-read",
             the paper's: run the controller on the last read, move, write, read there.
         bypass: whether the output sees the controller beside what was read. Without it all must go through the memory.
+        gated: whether every way around the memory starts shut, behind a learned scalar gate of 0: the controller's
+            recurrence (`Gated`), what was read on its way into the controller, and the bypass. The model begins as
+            the plainest machine that needs its cells, the one hard addresses are learned in, and opens the rest as it
+            pays. False is the machine of the paper.
         memory_init: the constant every cell starts with (Collier & Beel 2018 recommend 1e-6); heads start at cell 0.
         batch_first: whether inputs and outputs are (B, T, ...) instead of (T, B, ...).
 
@@ -74,6 +78,7 @@ class NTM(nn.Module):
         heads: Sequence[str] = ("read", "write"),
         order: str = "move-write-read",
         bypass: bool = True,
+        gated: bool = True,
         memory_init: float = 1e-6,
         batch_first: bool = False,
     ) -> None:
@@ -96,11 +101,13 @@ class NTM(nn.Module):
         self.memory_init, self.batch_first = memory_init, batch_first
 
         read_size = len(self.reading) * cell_width
-        self.controller = make_controller(controller, input_size + read_size, hidden_size)
+        self.controller = make_controller(controller, input_size + read_size, hidden_size, gated=gated)
         self.scheme = make_scheme(addressing, num_cells, cell_width)
         self.address_layer = nn.Linear(hidden_size, self.num_heads * self.scheme.num_outputs)
         self.write_layer = nn.Linear(hidden_size, len(self.writing) * 2 * cell_width)
         self.output_layer = nn.Linear(read_size + (hidden_size if bypass else 0), output_size)
+        self.read_gate = nn.Parameter(torch.zeros(())) if gated else None
+        self.bypass_gate = nn.Parameter(torch.zeros(())) if gated and bypass else None
 
     def extra_repr(self) -> str:
         return f"num_cells={self.num_cells}, cell_width={self.cell_width}, access={self.access!r}, order={self.order!r}"
@@ -164,22 +171,34 @@ class NTM(nn.Module):
         """
         if self.order == "read-write-move":
             read_vector = self._read(state.memory, state.address)
-            features, hidden = self.controller(torch.cat([inputs, read_vector], dim=-1), state.hidden)
+            features, hidden = self._control(inputs, read_vector, state.hidden)
             memory = self._write(state.memory, state.address, features)
             address, record = self._move(memory, state.address, features, generator)
         else:
-            features, hidden = self.controller(torch.cat([inputs, state.read], dim=-1), state.hidden)
+            features, hidden = self._control(inputs, state.read, state.hidden)
             address, record = self._move(state.memory, state.address, features, generator)
             memory = self._write(state.memory, address, features)
             read_vector = self._read(memory, address)
-        seen = torch.cat([features, read_vector], dim=-1) if self.bypass else read_vector
-        return self.output_layer(seen), NTMState(memory, address, read_vector, hidden), record
+        return self._output(features, read_vector), NTMState(memory, address, read_vector, hidden), record
 
     def address_distribution(self, memory: Tensor, previous: Address, features: Tensor) -> AddressDistribution:
         """Where the heads want to look, from the controller's features (B, D)."""
         raw = self.address_layer(features).unflatten(-1, (self.num_heads, -1))
         distribution: AddressDistribution = self.scheme(raw, previous, memory)
         return distribution
+
+    def _control(self, inputs: Tensor, read_vector: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        seen = read_vector if self.read_gate is None else self.read_gate * read_vector
+        features, hidden = self.controller(torch.cat([inputs, seen], dim=-1), hidden)
+        return features, hidden
+
+    def _output(self, features: Tensor, read_vector: Tensor) -> Tensor:
+        seen = read_vector
+        if self.bypass:
+            past = features if self.bypass_gate is None else self.bypass_gate * features
+            seen = torch.cat([past, read_vector], dim=-1)
+        outputs: Tensor = self.output_layer(seen)
+        return outputs
 
     def _move(
         self, memory: Tensor, previous: Address, features: Tensor, generator: torch.Generator | None

@@ -10,9 +10,10 @@ import torch
 
 from hardmem.agents import AgentConfig, SequenceConfig, train
 from hardmem.agents.compare import METHODS
-from hardmem.agents.learner import Generators
+from hardmem.agents.learner import Generators, Stage
 from hardmem.agents.reinforce import collect
-from hardmem.agents.training import NonFiniteError, check_finite, make_learner
+from hardmem.agents.training import NonFiniteError, check_finite, examine, make_learner
+from hardmem.tasks.copy import Copy
 from tests import device_guard
 
 SMALL_AGENT = AgentConfig(max_length=3, start_length=1, num_symbols=3, num_envs=128, finish_updates=60)
@@ -60,7 +61,7 @@ def test_the_floors_of_policies_without_cells():
         optimizer, streams = torch.optim.Adam(learner.parameters(), lr=1e-2), generators()
         for _ in range(60):
             optimizer.zero_grad()
-            learner.batch(10, streams).loss.backward()
+            learner.batch(Stage(10), streams).loss.backward()
             optimizer.step()
         accuracy = learner.score(500, streams.test, max_length=10, wiped=True).accuracy
         assert low < accuracy < high
@@ -88,6 +89,47 @@ def test_what_is_counted():
     assert (last.update, last.problems, last.rollouts, last.steps) == (5, 5 * 16, 5 * 128, 5 * 128 * 5)
 
 
+def test_soft_updates_give_way_to_hard_ones():
+    """Soft ones play each problem once and draw nothing; from `soft_updates` on all draw; testing never is soft."""
+    config = dataclasses.replace(SMALL_HARD, anneal="linear", soft_updates=10)
+    learner, streams = make_learner(config), generators()
+    rollouts = [learner.batch(Stage(3, update), streams).rollouts for update in range(20)]
+    assert set(rollouts[:10]) == {8, 64}
+    assert rollouts[10:] == [64] * 10
+    assert rollouts[0] == 8
+    assert learner.model.access == "sampled"
+    with learner.greedy():
+        assert learner.model.access == "argmax"
+
+
+def test_the_entropy_bonus_fades_with_exploration():
+    """The objective is the loss less the share of the bonus that the stage asks for."""
+    for config in (SMALL_AGENT, SMALL_HARD):
+        learner = make_learner(config)
+        bonus = []
+        for exploration in (1.0, 0.5, 0.0):
+            batch = learner.batch(Stage(3, 0, exploration), generators())
+            bonus.append(float((batch.metrics["loss"] - batch.loss + batch.metrics["baseline_loss"]).detach()))
+        assert bonus[0] == pytest.approx(config.entropy_coef * float(batch.metrics["entropy"]), rel=1e-3)
+        assert bonus == pytest.approx([bonus[0], bonus[0] / 2, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("config", [SMALL_AGENT, SMALL_HARD, dataclasses.replace(SMALL_HARD, access="soft")])
+def test_problems_are_of_the_lengths_asked_for(config, monkeypatch):
+    """A fixed length is one field of the configuration: nothing shorter is drawn, trained on or validated."""
+    learner, lengths, draw = make_learner(dataclasses.replace(config, min_length=2)), [], Copy.draw
+
+    def watched(task, *args, **options):
+        lengths.append((task.min_length, task.max_length))
+        return draw(task, *args, **options)
+
+    monkeypatch.setattr(Copy, "draw", watched)
+    learner.batch(Stage(3), generators())
+    learner.batch(Stage(1), generators())
+    examine(learner, 3, generators().test)
+    assert lengths == [(2, 3), (1, 1), (2, 3)]
+
+
 def test_choices_after_the_end_carry_no_gradient():
     """Short episodes in a batch with long ones: no log-probability and no entropy once they have ended."""
     learner = make_learner(SMALL_AGENT)
@@ -106,9 +148,9 @@ def test_an_update_never_waits_for_the_device(name):
     config = SMALL[name]
     learner = make_learner(config)
     optimizer, streams = torch.optim.Adam(learner.parameters()), generators()
-    learner.batch(config.max_length, streams)  # rules of a new length are tables, built once
+    learner.batch(Stage(config.max_length), streams)  # rules of a new length are tables, built once
     with device_guard.no_host_reads():
-        learner.batch(config.max_length, streams).loss.backward()
+        learner.batch(Stage(config.max_length), streams).loss.backward()
         torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimizer.step()
 
@@ -121,10 +163,10 @@ def test_an_update_never_waits_for_the_gpu(name):
     config = SMALL[name]
     learner = make_learner(config, device)
     optimizer, streams = torch.optim.Adam(learner.parameters()), Generators.seeded(0, device)
-    learner.batch(config.max_length, streams)
+    learner.batch(Stage(config.max_length), streams)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        learner.batch(config.max_length, streams).loss.backward()
+        learner.batch(Stage(config.max_length), streams).loss.backward()
         optimizer.step()
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hardmem.models import CONTROLLERS, make_controller
+from hardmem.models.controllers import FeedForward
 
 
 def build(name: str):
@@ -85,3 +86,24 @@ def test_unknown_controller_lists_the_known_ones():
     """A wrong name is answered with the right ones."""
     with pytest.raises(ValueError, match=r"unknown controller 'rnn'; choose one of \['feed-forward', 'gru', 'lstm'"):
         make_controller("rnn", 1, 1)
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_gated_is_the_sum_of_a_layer_and_what_the_gate_lets_through(name):
+    """tanh(layer) at the start; with the gate at 0.5, half of the recurrent network's features on top."""
+    torch.manual_seed(0)
+    gated, inputs = make_controller(name, 3, 5, gated=True), torch.randn(4, 3)
+    hidden = gated.initial_hidden(4, device=inputs.device, dtype=inputs.dtype)
+    plain = gated.layer(inputs).tanh()
+    torch.testing.assert_close(gated(inputs, hidden)[0], plain, rtol=0, atol=0)
+    with torch.no_grad():
+        gated.gate.fill_(0.5)
+    features, after = gated(inputs, hidden)
+    recurrent, expected = gated.recurrent(inputs, hidden)
+    torch.testing.assert_close(features, plain + 0.5 * recurrent)
+    assert all(torch.equal(part, other) for part, other in zip(after, expected, strict=True))
+
+
+def test_a_controller_without_recurrence_needs_no_gate():
+    """Gated or not, feed-forward is one layer."""
+    assert isinstance(make_controller("feed-forward", 3, 5, gated=True), FeedForward)

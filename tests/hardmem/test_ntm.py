@@ -23,13 +23,16 @@ EVERY = pytest.mark.parametrize(
 
 
 def build(**options) -> NTM:
-    """A small machine in float64 with the same parameters every time."""
+    """A small machine in float64 with the same parameters every time; its gates, if any, stand open."""
     torch.manual_seed(0)
     options = {"num_cells": N, "cell_width": W, "hidden_size": D, "memory_init": 0.1} | options
     ntm = NTM(INPUTS, OUTPUTS, **options).double()
     with torch.no_grad():
         for parameter in ntm.parameters():
             parameter.mul_(2)  # so that addresses are far from uniform
+        for name, parameter in ntm.named_parameters():
+            if "gate" in name.rpartition(".")[-1]:
+                parameter.fill_(0.7)
     return ntm
 
 
@@ -53,8 +56,10 @@ class Reference(NamedTuple):
 def paper(ntm: NTM, inputs: torch.Tensor, index: torch.Tensor | None) -> Reference:
     """Graves, Wayne & Danihelka 2014, eqs. 2-9, one sequence (T, INPUTS), loops over heads and cells; feed-forward.
 
-    With `index` (T, H) every address becomes that one cell after its weights are computed.
+    With `index` (T, H) every address becomes that one cell after its weights are computed. A gate multiplies what it
+    stands before; without gates it is 1.
     """
+    read_gate, bypass_gate = (1.0 if gate is None else gate for gate in (ntm.read_gate, ntm.bypass_gate))
     memory = [torch.full((W,), ntm.memory_init, dtype=torch.float64) for _ in range(N)]
     H = ntm.num_heads
     w = [[1.0 if n == 0 else 0.0 for n in range(N)] for _ in range(H)]
@@ -95,7 +100,7 @@ def paper(ntm: NTM, inputs: torch.Tensor, index: torch.Tensor | None) -> Referen
     for t, step_inputs in enumerate(inputs):
         if ntm.order == "read-write-move":
             read = look()
-        features = ntm.controller.layer(torch.cat([step_inputs, read])).tanh()
+        features = ntm.controller.layer(torch.cat([step_inputs, read_gate * read])).tanh()
         if ntm.order == "read-write-move":
             store(features)
             move(features, t)
@@ -103,16 +108,17 @@ def paper(ntm: NTM, inputs: torch.Tensor, index: torch.Tensor | None) -> Referen
             move(features, t)
             store(features)
             read = look()
-        outputs.append(ntm.output_layer(torch.cat([features, read]) if ntm.bypass else read))
+        outputs.append(ntm.output_layer(torch.cat([bypass_gate * features, read]) if ntm.bypass else read))
     return Reference(torch.stack(outputs), torch.stack(log_probs), torch.stack(entropies), torch.stack(memory))
 
 
 @pytest.mark.parametrize("heads", LAYOUTS)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("access", ["soft", "sampled"])
-def test_machine_equals_the_paper_in_loops(access, order, heads):
+@pytest.mark.parametrize("gated", [False, True])
+def test_machine_equals_the_paper_in_loops(access, order, heads, gated):
     """Outputs, memory, and for the cells that were drawn their log-probabilities and entropies."""
-    ntm, inputs = build(access=access, order=order, heads=heads), sequence()
+    ntm, inputs = build(access=access, order=order, heads=heads, gated=gated), sequence()
     outputs, state, record = ntm.trace(inputs, generator=generator())
     for b in range(B):
         index = None if record is None else record.index[:, b]
@@ -303,6 +309,33 @@ def test_without_bypass_the_output_sees_the_read_vector_alone(order):
     outputs, state = ntm(sequence())
     torch.testing.assert_close(outputs[-1], state.read @ ntm.output_layer.weight.T + ntm.output_layer.bias)
     assert ntm.output_layer.in_features == W
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_gates_start_shut(controller, order):
+    """At first the features depend on the present input alone and the outputs on what was read alone."""
+    ntm = NTM(INPUTS, OUTPUTS, num_cells=N, cell_width=W, hidden_size=D, controller=controller, order=order)
+    plain, scrambled = ntm.initial_state(B), ntm.initial_state(B)
+    hidden = tuple(torch.randn_like(part) for part in scrambled.hidden)
+    scrambled = scrambled._replace(read=torch.randn_like(scrambled.read), hidden=hidden)
+    inputs = sequence().float()[0]
+    (one, _, _), (other, _, _) = ntm.step(inputs, plain), ntm.step(inputs, scrambled)
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert all(gate == 0 for name, gate in ntm.named_parameters() if name.endswith("gate"))
+    with torch.no_grad():
+        ntm.output_layer.weight[:, D:] = 0  # what was read
+    assert (ntm.step(inputs, plain)[0] == ntm.output_layer.bias).all()
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_gates_open(controller):
+    """From the first update on each gate has a gradient: shut is not stuck."""
+    ntm = NTM(INPUTS, OUTPUTS, num_cells=N, cell_width=W, hidden_size=D, controller=controller, memory_init=0.1)
+    ntm(sequence().float())[0].square().sum().backward()
+    gates = {name: gate for name, gate in ntm.named_parameters() if name.endswith("gate")}
+    assert len(gates) == (2 if controller == "feed-forward" else 3)
+    assert all(gate.grad != 0 for gate in gates.values())
 
 
 @pytest.mark.parametrize("access", ACCESS)

@@ -16,7 +16,9 @@ def test_softness_falls_from_one_to_zero(name: str) -> None:
 
 def test_shapes_halfway() -> None:
     found = {name: softness(name, 50, 100) for name in SCHEDULES}
-    assert found == pytest.approx({"hard": 0, "step": 1, "linear": 0.5, "cosine": 0.5, "geometric": 0.1})
+    assert found == pytest.approx(
+        {"hard": 0, "step": 1, "linear": 0.5, "cosine": 0.5, "geometric": 0.1, "inverse-sqrt": 50.5**-0.5}
+    )
 
 
 def test_the_share_of_soft_updates_is_the_softness() -> None:
