@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,15 +18,16 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from hardmem.agents.compare import LENGTHS, compare, jobs_of, slug
-from hardmem.agents.config import AgentConfig, SequenceConfig, resolve_device
+from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, resolve_device
 from hardmem.agents.evaluation import evaluate
 from hardmem.agents.figures import address_maps, learning_curves
-from hardmem.agents.learner import Generators
+from hardmem.agents.learner import Generators, Learner
 from hardmem.agents.progress import Progress
 from hardmem.agents.report import comparison_table, live_comparison
-from hardmem.agents.runs import RESULTS, load, write_json
+from hardmem.agents.runs import RESULTS, load, read_config
 from hardmem.agents.sequence import SequenceLearner
-from hardmem.agents.training import NonFiniteError, train
+from hardmem.agents.signals import Interrupted
+from hardmem.agents.training import NonFiniteError, Outcome, resume, train
 from hardmem.envs import ENVIRONMENTS, TaskEnv
 
 Config = (
@@ -45,8 +48,28 @@ def train_command(
         name: folder inside `runs`; by default the first free of train-1, train-2, ... It must not exist yet.
         runs: folder that holds the runs.
     """
-    console = Console()
     folder = _folder(runs, name, "train")
+    _follow(config, folder, lambda show: train(config, folder, show))
+
+
+def resume_command(run: tyro.conf.Positional[Path], max_updates: int | None = None) -> None:
+    """Go on with a run that was stopped or killed, from its last checkpoint, as if nothing had happened.
+
+    Args:
+        run: the run's folder.
+        max_updates: another budget than it was begun with.
+    """
+    config = read_config(run)
+    if max_updates is not None:
+        config = dataclasses.replace(config, max_updates=max_updates)
+    _follow(config, run, lambda show: resume(run, show, max_updates=max_updates))
+
+
+def _follow(
+    config: TrainConfig, folder: Path, work: Callable[[Callable[[Progress], None]], tuple[Learner, Outcome]]
+) -> None:
+    """Show a training's progress, and at its end what it came to."""
+    console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=config.max_updates)
@@ -56,17 +79,13 @@ def train_command(
             text = f"length {progress.length}, exact {progress.exact:.0%}, loss {progress.metrics['loss']:.3f}"
             bar.update(task, completed=progress.update, description=f"{text}, {rate:,.0f} steps/s")
 
-        learner, outcome = train(config, folder, show)
-    test = Generators.seeded(config.seed, resolve_device(config.device)).test
-    evaluation = evaluate(learner, [config.max_length, 2 * config.max_length], 500, test)
-    solved = None if outcome.solved is None else dataclasses.asdict(outcome.solved)
-    write_json(folder / RESULTS, {"solved": solved, "evaluation": evaluation})
+        _, outcome = work(show)
     if outcome.solved is None:
         console.print(f"not solved within {config.max_updates} updates: {outcome.curve[-1].exact:.1%} exact")
     else:
         at = outcome.solved
         console.print(f"solved after {at.update} updates, {at.rollouts:,} rollouts, {at.seconds:.1f} s")
-    console.print(_evaluation_table(evaluation))
+    console.print(_evaluation_table(json.loads((folder / RESULTS).read_text())["evaluation"]))
     _say_where(console, folder)
 
 
@@ -153,10 +172,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. A bad input is one sentence on the standard error and exit code 2."""
     commands: dict[str, Any] = {
         "train": train_command,
+        "resume": resume_command,
         "eval": eval_command,
         "compare": compare_command,
         "envs": envs_command,
     }
+    warnings.formatwarning = _one_sentence
     try:
         tyro.extras.subcommand_cli_from_dict(
             commands, prog="hardmem", description="Hard and soft attention over external memory.", args=arguments
@@ -164,9 +185,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, NonFiniteError) as error:
         print(f"hardmem: {error}", file=sys.stderr)
         sys.exit(2)
+    except Interrupted as interrupted:
+        print(f"hardmem: {interrupted}", file=sys.stderr)
+        sys.exit(interrupted.exit_code)
     except KeyboardInterrupt:
         print("hardmem: stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def _one_sentence(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning as a user wants to read it, without the line of code that gave it."""
+    return f"hardmem: {message}\n"
 
 
 def _folder(runs: Path, name: str | None, stem: str) -> Path:

@@ -18,8 +18,6 @@ from typing import Any
 import torch
 
 from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, resolve_device, to_json
-from hardmem.agents.evaluation import evaluate
-from hardmem.agents.learner import Generators
 from hardmem.agents.progress import Progress
 from hardmem.agents.runs import RESULTS, create_folder, write_json
 from hardmem.agents.training import train
@@ -89,22 +87,16 @@ def slug(method: str) -> str:
 
 
 def run_job(number: int, job: Job, problems: int, lengths: tuple[int, ...], reports: Queue[Report]) -> dict[str, Any]:
-    """Train, examine, and put both into plain data. Runs in a process of its own."""
+    """Train and examine; what the run's results.json holds. Runs in a process of its own."""
     torch.set_num_threads(1)  # one process per core; and the same sums on every machine
-    learner, outcome = train(job.config, job.folder, lambda progress: reports.put((number, progress)))
-    test = Generators.seeded(job.config.seed, resolve_device(job.config.device)).test
-    curve = [
-        {name: getattr(point, name) for name in ("update", "problems", "rollouts", "seconds", "length", "exact")}
-        for point in outcome.curve
-    ]
-    result = {
-        "seed": job.config.seed,
-        "parameters": sum(parameter.numel() for parameter in learner.parameters()),
-        "solved": None if outcome.solved is None else dataclasses.asdict(outcome.solved),
-        "evaluation": evaluate(learner, lengths, problems, test),
-        "curve": curve,
-    }
-    write_json(job.folder / RESULTS, result)
+    train(
+        job.config,
+        job.folder,
+        lambda progress: reports.put((number, progress)),
+        lengths=lengths,
+        problems=problems,
+    )
+    result: dict[str, Any] = json.loads((job.folder / RESULTS).read_text())
     return result
 
 

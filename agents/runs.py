@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import torch
-
+from hardmem.agents.checkpoints import CHECKPOINT, NoCheckpointError, RunError, load_checkpoint, write_synced
 from hardmem.agents.config import TrainConfig, from_json, resolve_device, to_json
 from hardmem.agents.learner import Learner
 
-CONFIG, CHECKPOINT, RESULTS = "config.json", "checkpoint.pt", "results.json"
+CONFIG, RESULTS, LOCK = "config.json", "results.json", "lock"
 
-
-class RunError(ValueError):
-    """A folder that cannot be used as asked, or a damaged file in it."""
+__all__ = ["CHECKPOINT", "CONFIG", "LOCK", "RESULTS", "NoCheckpointError", "RunError", "create_folder", "create_run"]
+__all__ += ["load", "locked", "read_config", "write_config", "write_json"]
 
 
 def create_folder(folder: Path) -> Path:
-    """Make a new folder for a run; nothing that exists is ever written over.
+    """Make a new folder; nothing that exists is ever written over.
 
     Raises:
         RunError: if it exists, or cannot be made.
@@ -28,19 +30,80 @@ def create_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        raise RunError(f"the run folder {str(folder)!r} exists already: choose another --name, or remove it") from None
+        raise _exists(folder) from None
     except OSError as error:
         raise RunError(f"cannot create the run folder {str(folder)!r}: {error.strerror}") from error
     return folder
 
 
+def create_run(folder: Path, config: TrainConfig) -> Path:
+    """Make a run's folder with its configuration inside, both at once: no moment at which one is there alone.
+
+    Raises:
+        RunError: if it exists, or cannot be made.
+    """
+    if folder.exists():
+        raise _exists(folder)
+    beside = create_folder(folder.with_name(f".{folder.name}.{os.getpid()}.tmp"))
+    try:
+        write_config(beside, config)
+        os.rename(beside, folder)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        if folder.exists():
+            raise _exists(folder) from None
+        raise RunError(f"cannot create the run folder {str(folder)!r}: {error.strerror}") from error
+    return folder
+
+
+def _exists(folder: Path) -> RunError:
+    return RunError(
+        f"the run folder {str(folder)!r} exists already: choose another --name, remove it, or go on with it by "
+        f"`hardmem resume {folder}`"
+    )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Own a run's folder for as long as this lasts. The operating system takes the lock back from a dead process.
+
+    Raises:
+        RunError: if another process owns it, or the folder cannot be written to.
+    """
+    try:
+        file = (folder / LOCK).open("a+")
+    except OSError as error:
+        raise RunError(f"cannot write into the run folder {str(folder)!r}: {error.strerror}") from error
+    with file:
+        try:
+            _lock(file)
+        except OSError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise RunError(f"the run {str(folder)!r} is in use by process {owner}: one at a time") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _lock(file: IO[str]) -> None:
+    """Take the lock or raise OSError; it ends with the file, or with the process."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        file.seek(1 << 20)  # a byte beyond the text, which others may want to read
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a crash leaves the old one or the new one, never a part: temporary file, sync, rename."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    write_synced(temporary, data)
     os.replace(temporary, path)
 
 
@@ -68,32 +131,6 @@ def read_config(folder: Path) -> TrainConfig:
         raise RunError(f"cannot read {str(folder / CONFIG)!r}: {error}") from error
 
 
-def save_checkpoint(folder: Path, content: dict[str, Any]) -> None:
-    """Write the run's checkpoint, atomically."""
-    temporary = folder / (CHECKPOINT + ".tmp")
-    with temporary.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / CHECKPOINT)
-
-
-def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a run's checkpoint; it can hold tensors and plain data only, so a stranger's file cannot run code.
-
-    Raises:
-        RunError: if there is none or it is damaged.
-    """
-    path = folder / CHECKPOINT
-    try:
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError:
-        raise RunError(f"{str(folder)!r} has no {CHECKPOINT}: was it stopped before the first one?") from None
-    except Exception as error:  # torch.load raises whatever the damage leads it into
-        raise RunError(f"cannot read the checkpoint {str(path)!r}: it is damaged or not one of ours") from error
-    return content
-
-
 def load(folder: str | Path, device: str = "auto") -> tuple[Learner, TrainConfig]:
     """Get back what a run has trained: the learner (its `policy` or `model` inside) and its configuration.
 
@@ -102,11 +139,10 @@ def load(folder: str | Path, device: str = "auto") -> tuple[Learner, TrainConfig
     """
     from hardmem.agents.training import make_learner
 
-    where = resolve_device(device)
     config = read_config(Path(folder))
-    learner = make_learner(config, where)
+    learner = make_learner(config, resolve_device(device))
     try:
-        learner.load_state_dict(load_checkpoint(Path(folder), where)["learner"])
+        learner.load_state_dict(load_checkpoint(Path(folder))["learner"])
     except (KeyError, RuntimeError) as error:
         raise RunError(f"the checkpoint in {str(folder)!r} does not fit its {CONFIG}: {error}") from error
     return learner.eval(), config

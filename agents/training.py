@@ -1,27 +1,33 @@
-"""The training loop, one for every learner."""
+"""The training loop, one for every learner; it can be stopped at any instant and gone on with."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, resolve_device
+from hardmem.agents.checkpoints import NoCheckpointError, load_checkpoint
+from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, from_json, resolve_device, to_json
 from hardmem.agents.curriculum import Curriculum
-from hardmem.agents.learner import Generators, Learner, Score, Stage
+from hardmem.agents.evaluation import evaluate
+from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage
 from hardmem.agents.progress import Progress
-from hardmem.agents.recorder import Recorder
+from hardmem.agents.recorder import recording
 from hardmem.agents.reinforce import AgentLearner
+from hardmem.agents.runs import CONFIG, RunError, create_run, locked, read_config, write_config
 from hardmem.agents.sequence import SequenceLearner
+from hardmem.agents.signals import Interrupted, StopRequest
 
 SOLVED = 0.99
 """Share of exact greedy sequences over all lengths at which a task counts as solved."""
+EXAMINED = 500
+"""Fresh problems per length in the examination at the end of a run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,72 +56,253 @@ def make_learner(config: TrainConfig, device: torch.device | str = "cpu") -> Lea
         return SequenceLearner(config, device)
 
 
-def train(
-    config: TrainConfig, folder: str | Path | None = None, on_progress: Callable[[Progress], None] | None = None
-) -> tuple[Learner, Outcome]:
-    """Train until the task is solved at every length up to `max_length`, or the budget of updates is spent.
+class Training:
+    """A training between two updates. All that decides how it goes on is in `state_dict`.
 
     Args:
         config: what to train, and how.
-        folder: where to keep configuration, TensorBoard events, checkpoint and results; nowhere if None.
-        on_progress: called at every validation.
 
     Raises:
         ValueError: if the configuration cannot be built.
-        RunError: if the folder exists or cannot be made.
-        NonFiniteError: if the loss, the gradient or a metric is no longer finite.
     """
-    device = resolve_device(config.device)
-    learner = make_learner(config, device)
-    recorder = Recorder(Path(folder), config) if folder is not None else None
-    generators = Generators.seeded(config.seed, device)
-    optimizer = torch.optim.Adam(learner.parameters(), lr=config.learning_rate)
-    curriculum = Curriculum(config.start_length, config.max_length, config.promote_at)
-    progress, curve, solved = Progress(), list[Progress](), None
-    start = time.perf_counter()
 
-    for update in range(1, config.max_updates + 1):
-        finishing = 0.0 if solved is None else (update - solved.update) / config.finish_updates
-        batch = learner.batch(Stage(curriculum.length, update - 1, 1 - finishing), generators)
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.device = resolve_device(config.device)
+        self.learner = make_learner(config, self.device)
+        self.generators = Generators.seeded(config.seed, self.device)
+        self.optimizer = torch.optim.Adam(self.learner.parameters(), lr=config.learning_rate)
+        self.curriculum = Curriculum(config.start_length, config.max_length, config.promote_at)
+        self.progress, self.curve = Progress(), list[Progress]()
+        self.solved: Progress | None = None
+        self._resumed_at = time.perf_counter()
 
-        optimizer.zero_grad(set_to_none=True)
+    def done(self) -> bool:
+        """Whether the budget is spent, or the task solved and the last updates made."""
+        update, solved = self.progress.update, self.solved
+        return update >= self.config.max_updates or (
+            solved is not None and update >= solved.update + self.config.finish_updates
+        )
+
+    def update(self) -> Progress | None:
+        """Draw a batch, take one step of the optimiser, and validate where it is time: then there is a new point.
+
+        Raises:
+            NonFiniteError: if the loss, the gradient or a metric is no longer finite. No step was taken on it, or on a
+                GPU, which is only asked at validations, no checkpoint.
+        """
+        batch = self.learner.batch(self._stage(), self.generators)
+
+        self.optimizer.zero_grad(set_to_none=True)
         batch.loss.backward()
-        grad_norm = nn.utils.clip_grad_norm_(learner.parameters(), config.max_grad_norm)
-        optimizer.step()
+        grad_norm = nn.utils.clip_grad_norm_(self.learner.parameters(), self.config.max_grad_norm)
 
-        progress.update = update
+        progress = self.progress
+        progress.update += 1
         progress.steps += batch.steps
         progress.problems += batch.problems
         progress.rollouts += batch.rollouts
-        if update % config.eval_every:
-            continue
+        due = progress.update % self.config.eval_every == 0 or self.done()
+        # Reading a number makes a GPU wait: there at validations, not at every update.
+        if due or self.device.type == "cpu":
+            self._check_finite(batch, grad_norm)
+        self.optimizer.step()
+        if not due:
+            return None
+        return self._validate({name: float(value) for name, value in {**batch.metrics, "grad_norm": grad_norm}.items()})
 
-        # Reading numbers waits for the device: here, not at every update.
-        metrics = {name: float(value) for name, value in {**batch.metrics, "grad_norm": grad_norm}.items()}
-        check_finite(update, metrics)
-        goal = examine(learner, config.max_length, generators.validation)
+    def _stage(self) -> Stage:
+        """What the next update is to draw, and how much of the entropy bonus it still gets."""
+        update, finishing = self.progress.update, 0.0
+        if self.solved is not None:
+            finishing = (update + 1 - self.solved.update) / self.config.finish_updates
+        return Stage(self.curriculum.length, update, 1 - finishing)
+
+    def _validate(self, metrics: dict[str, float]) -> Progress:
+        """Examine the learner greedily, at all lengths and at those drawn now; add to the curve."""
+        progress, curriculum = self.progress, self.curriculum
+        goal = examine(self.learner, self.config.max_length, self.generators.validation)
         present = goal
-        if curriculum.length < config.max_length:
-            present = examine(learner, curriculum.length, generators.validation)
+        if curriculum.length < self.config.max_length:
+            present = examine(self.learner, curriculum.length, self.generators.validation)
         progress.metrics = {**metrics, "accuracy": goal.accuracy}
-        progress.exact, progress.length, progress.seconds = goal.exact, curriculum.length, time.perf_counter() - start
-        curve.append(dataclasses.replace(progress))
-        if solved is None and goal.exact >= SOLVED:
-            solved = curve[-1]
+        progress.exact, progress.length = goal.exact, curriculum.length
+        now = time.perf_counter()
+        progress.seconds += now - self._resumed_at
+        self._resumed_at = now
+        self.curve.append(dataclasses.replace(progress))
+        if self.solved is None and goal.exact >= SOLVED:
+            self.solved = self.curve[-1]
         curriculum.record(present.exact)
-        if recorder is not None:
-            recorder.log(progress)
-        if on_progress is not None:
-            on_progress(curve[-1])
-        if solved is not None and update >= solved.update + config.finish_updates:
-            break
+        return self.curve[-1]
 
-    outcome = Outcome(solved, curve)
-    if recorder is not None:
-        state: dict[str, Any] = {"learner": learner.state_dict(), "optimizer": optimizer.state_dict()}
-        state |= {"generators": [generator.get_state() for generator in generators]}
-        recorder.close({**state, "progress": dataclasses.asdict(progress), "length": curriculum.length})
-    return learner, outcome
+    def _check_finite(self, batch: Batch, grad_norm: Tensor) -> None:
+        update = self.progress.update
+        for name, value in batch.metrics.items():
+            if not math.isfinite(value):
+                raise NonFiniteError(f"update {update}: {name} is {float(value)}, expected a finite number")
+        if not math.isfinite(grad_norm):
+            culprits = [
+                name
+                for name, parameter in self.learner.named_parameters()
+                if parameter.grad is not None and not parameter.grad.isfinite().all()
+            ]
+            raise NonFiniteError(f"update {update}: the gradient of {', '.join(culprits)} is not finite")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain data: what `load_state_dict` needs to go on as if nothing had happened.
+
+        Raises:
+            NonFiniteError: if a weight is no longer finite: nobody would want to go on from there.
+        """
+        for name, parameter in self.learner.named_parameters():
+            if not parameter.isfinite().all():
+                raise NonFiniteError(f"update {self.progress.update}: the weights {name} are not finite")
+        return {
+            "config": to_json(self.config),
+            "learner": self.learner.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generators": [generator.get_state() for generator in self.generators],
+            "curriculum": dataclasses.asdict(self.curriculum),
+            "progress": dataclasses.asdict(self.progress),
+            "curve": [dataclasses.asdict(point) for point in self.curve],
+            "solved": None if self.solved is None else dataclasses.asdict(self.solved),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to where a `state_dict` was taken.
+
+        Raises:
+            ValueError: if it is of a training that differs in more than its budget.
+        """
+        ours, theirs = ({"kind": type(c), **dataclasses.asdict(c)} for c in (self.config, from_json(state["config"])))
+        differing = sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
+        if set(differing) - {"max_updates"}:
+            raise ValueError(f"it is of another run: its configuration differs in {differing}")
+        self.learner.load_state_dict(state["learner"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for generator, random_state in zip(self.generators, state["generators"], strict=True):
+            generator.set_state(random_state)
+        self.curriculum = Curriculum(**state["curriculum"])
+        self.progress = Progress(**state["progress"])
+        self.curve = [Progress(**point) for point in state["curve"]]
+        self.solved = None if state["solved"] is None else Progress(**state["solved"])
+        self._resumed_at = time.perf_counter()
+
+
+def train(
+    config: TrainConfig,
+    folder: str | Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    lengths: Sequence[int] | None = None,
+    problems: int = EXAMINED,
+) -> tuple[Learner, Outcome]:
+    """Train until the task is solved at every length up to `max_length`, or the budget of updates is spent.
+
+    With a folder it is what `hardmem train` does: SIGINT and SIGTERM finish the update and write a checkpoint, and
+    `resume` goes on from the last one, whatever happened.
+
+    Args:
+        config: what to train, and how.
+        folder: where to keep configuration, TensorBoard events, checkpoints and results; nowhere if None.
+        on_progress: called at every validation.
+        lengths: of the problems played at the end for results.json; by default `max_length` and twice that.
+        problems: how many of each length.
+
+    Raises:
+        ValueError: if the configuration cannot be built.
+        RunError: if the folder exists or cannot be made or written to.
+        NonFiniteError: if the loss, the gradient or a metric is no longer finite.
+        Interrupted: by a signal, once the checkpoint is written.
+    """
+    training = Training(config)
+    if folder is None:
+        while not training.done():
+            point = training.update()
+            if point is not None and on_progress is not None:
+                on_progress(point)
+    else:
+        with locked(create_run(Path(folder), config)):
+            _record(training, Path(folder), on_progress, lengths, problems)
+    return training.learner, Outcome(training.solved, training.curve)
+
+
+def resume(
+    folder: str | Path,
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    max_updates: int | None = None,
+    lengths: Sequence[int] | None = None,
+    problems: int = EXAMINED,
+) -> tuple[Learner, Outcome]:
+    """Go on with a run from its last checkpoint, to the same end, bit for bit, as if it had never stopped.
+
+    Args:
+        folder: of the run. One that has reached its end is left as it is.
+        on_progress: called at every validation from here on.
+        max_updates: another budget than the run was begun with.
+        lengths: as in `train`.
+        problems: as in `train`.
+
+    Raises:
+        RunError: if the folder is no run, is in use, or has no checkpoint that can be read.
+        NonFiniteError: as in `train`.
+        Interrupted: as in `train`.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    if max_updates is not None:
+        config = dataclasses.replace(config, max_updates=max_updates)
+    training = Training(config)
+    with locked(folder):
+        try:
+            training.load_state_dict(load_checkpoint(folder, set_aside=True))
+        except NoCheckpointError:
+            pass  # stopped before the first one: from the beginning
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, RunError):
+                raise
+            raise RunError(f"the checkpoint in {str(folder)!r} does not fit its {CONFIG}: {error}") from error
+        if max_updates is not None:
+            write_config(folder, config)
+        _record(training, folder, on_progress, lengths, problems)
+    return training.learner, Outcome(training.solved, training.curve)
+
+
+def _record(
+    training: Training,
+    folder: Path,
+    on_progress: Callable[[Progress], None] | None,
+    lengths: Sequence[int] | None,
+    problems: int,
+) -> None:
+    """Train to the end, or to a signal, and leave all of it in the folder."""
+    config, saved = training.config, training.progress.update
+    with recording(folder, config, training.progress) as recorder, StopRequest() as stop:
+        while not training.done():
+            try:
+                point = training.update()
+                update = training.progress.update
+                if point is not None:
+                    recorder.log(point)
+                    if on_progress is not None:
+                        on_progress(point)
+                if training.done() or stop.signal is not None or update % config.checkpoint_every == 0:
+                    recorder.save(training.state_dict())
+                    saved = update
+            except NonFiniteError as error:
+                kept = (
+                    f"the last good checkpoint, of update {saved}, is kept" if saved else "there is no checkpoint yet"
+                )
+                raise NonFiniteError(f"{error}; {kept} in {str(folder)!r}") from error
+            if stop.signal is not None and not training.done():
+                raise Interrupted(
+                    f"stopped by {stop.signal.name} after update {update}, with a checkpoint; go on by "
+                    f"`hardmem resume {folder}`",
+                    128 + stop.signal,
+                )
+        recorder.finish(_results(training, lengths, problems))
 
 
 def examine(learner: Learner, max_length: int, generator: torch.Generator) -> Score:
@@ -126,12 +313,17 @@ def examine(learner: Learner, max_length: int, generator: torch.Generator) -> Sc
     return score
 
 
-def check_finite(update: int, metrics: dict[str, float]) -> None:
-    """Stop a training that has gone astray.
-
-    Raises:
-        NonFiniteError: naming the first number that is not finite.
-    """
-    for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise NonFiniteError(f"update {update}: {name} is {value}, expected a finite number")
+def _results(training: Training, lengths: Sequence[int] | None, problems: int) -> dict[str, Any]:
+    """What results.json holds: what was learned, at what cost, and how it does on fresh problems."""
+    config, learner = training.config, training.learner
+    if lengths is None:
+        lengths = (config.max_length, 2 * config.max_length)
+    test = Generators.seeded(config.seed, training.device).test
+    counted = ("update", "problems", "rollouts", "seconds", "length", "exact")
+    return {
+        "seed": config.seed,
+        "parameters": sum(parameter.numel() for parameter in learner.parameters()),
+        "solved": None if training.solved is None else dataclasses.asdict(training.solved),
+        "evaluation": evaluate(learner, lengths, problems, test),
+        "curve": [{name: getattr(point, name) for name in counted} for point in training.curve],
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pickle
 from pathlib import Path
 
 import pytest
@@ -48,15 +47,6 @@ def test_tensorboard_shows_the_curve(tmp_path):
     assert {"train/return", "train/entropy", "train/grad_norm", "curriculum/length"} <= set(events.Tags()["scalars"])
 
 
-def test_the_checkpoint_holds_all_random_state(tmp_path):
-    """Weights, optimiser, the state of every generator, and the counts: what a resume needs."""
-    train(TINY[0], tmp_path / "run")
-    content = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
-    assert set(content) == {"learner", "optimizer", "generators", "progress", "length"}
-    assert len(content["generators"]) == len(Generators._fields)
-    assert content["progress"]["update"] == 10
-
-
 def test_an_existing_folder_is_left_alone(tmp_path):
     """Nothing is written over, not even into an empty folder."""
     (tmp_path / "run").mkdir()
@@ -73,46 +63,22 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         create_folder(tmp_path / "file" / "run")
 
 
-def test_damaged_and_foreign_files_are_refused(tmp_path):
-    """No run, a damaged checkpoint, one of another configuration, and one that would run code: a sentence each."""
+def test_what_is_no_run_or_does_not_fit_is_refused(tmp_path):
+    """No run, no checkpoint, a configuration that is none, or of another model: a sentence each."""
     with pytest.raises(RunError, match=r"is not a run: it has no config\.json"):
         load(tmp_path)
     run = tmp_path / "run"
     train(TINY[0], run)
-    good = (run / CHECKPOINT).read_bytes()
-
-    (run / CHECKPOINT).write_bytes(good[: len(good) // 2])
-    with pytest.raises(RunError, match="damaged or not one of ours"):
-        load(run)
-
-    marker = tmp_path / "executed"
-    (run / CHECKPOINT).write_bytes(pickle.dumps(_Malicious(str(marker))))
-    with pytest.raises(RunError, match="damaged or not one of ours"):
-        load(run)
-    assert not marker.exists()
-
-    (run / CHECKPOINT).unlink()
-    with pytest.raises(RunError, match=r"has no checkpoint\.pt"):
-        load(run)
-
-    (run / CHECKPOINT).write_bytes(good)
     config = json.loads((run / CONFIG).read_text())
     write_json(run / CONFIG, {**config, "hidden_size": 32})
     with pytest.raises(RunError, match=r"does not fit its config\.json"):
         load(run)
+    (run / CHECKPOINT).unlink()
+    with pytest.raises(RunError, match=r"has no checkpoint\.pt"):
+        load(run)
     (run / CONFIG).write_text("{}")
     with pytest.raises(RunError, match=r"cannot read .*kind"):
         load(run)
-
-
-class _Malicious:
-    """Pickled, it writes a file when it is loaded."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (self.path, "w"))
 
 
 def test_a_crash_while_writing_keeps_the_old_file(tmp_path, monkeypatch):
