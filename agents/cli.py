@@ -1,7 +1,8 @@
-"""The command line: `hardmem train | eval | compare | envs`. Every command is a thin layer over a function."""
+"""The command line. Every command is a thin layer over a function; `hardmem --help` is the manual."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import sys
@@ -10,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import gymnasium as gym
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -19,16 +19,40 @@ from rich.table import Table
 
 from hardmem.agents.compare import LENGTHS, compare, jobs_of, slug
 from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, resolve_device
+from hardmem.agents.config_files import read_toml
+from hardmem.agents.doctor import devices, self_test, versions
 from hardmem.agents.evaluation import evaluate
 from hardmem.agents.figures import address_maps, learning_curves
 from hardmem.agents.learner import Generators, Learner
+from hardmem.agents.listings import environments, estimators, models
 from hardmem.agents.progress import Progress
 from hardmem.agents.report import comparison_table, live_comparison
 from hardmem.agents.runs import RESULTS, load, read_config
 from hardmem.agents.sequence import SequenceLearner
 from hardmem.agents.signals import Interrupted
 from hardmem.agents.training import NonFiniteError, Outcome, resume, train
-from hardmem.envs import ENVIRONMENTS, TaskEnv
+
+MANUAL = """Hard and soft attention over an external memory: train, watch, compare.
+
+Begin
+  hardmem compare copy                    five methods side by side: a table, two pictures
+  hardmem train agent                     REINFORCE in hardmem/Copy-v0
+  hardmem train sequence --access soft    a Neural Turing Machine; --access sampled is the hard one
+  hardmem train --config mine.toml        the same from a file: kind = "agent", learning_rate = 3e-3, ...
+  hardmem eval runs/train-1 --lengths 10 100 1000
+  tensorboard --logdir runs
+
+Runs
+  A training has a folder of its own, runs/train-1, runs/train-2, ...: config.json, TensorBoard events, the last two
+  checkpoints, and at its end results.json. Nothing that exists is written over. Ctrl-C or SIGTERM finishes the update
+  and writes a checkpoint; `hardmem resume RUN` goes on, after a kill too, and ends as if nothing had happened.
+
+Python
+  hardmem.agents.train(config, folder) is `hardmem train`; resume, load and compare are there as well.
+
+Exit codes
+  0 done, 1 a failed self-test, 2 bad input or a training that had to stop, 130 and 143 stopped by Ctrl-C and SIGTERM.
+"""
 
 Config = (
     Annotated[AgentConfig, tyro.conf.subcommand("agent", description=AgentConfig.__doc__)]
@@ -36,42 +60,56 @@ Config = (
 )
 
 
-def train_command(
-    config: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Config]],
-    name: str | None = None,
-    runs: Path = Path("runs"),
-) -> None:
-    """Train an agent in an environment, or a sequence model on a task, into a run folder of its own.
+def _train_command(default: Any) -> Callable[..., None]:
+    """The command `train` with another default than none: what a file says."""
 
-    Args:
-        config: what to train: `agent` or `sequence`, each with its own flags.
-        name: folder inside `runs`; by default the first free of train-1, train-2, ... It must not exist yet.
-        runs: folder that holds the runs.
-    """
-    folder = _folder(runs, name, "train")
-    _follow(config, folder, lambda show: train(config, folder, show))
+    def train_command(
+        what: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Config]] = default,
+        config: Path | None = None,
+        name: str | None = None,
+        runs: Path = Path("runs"),
+        quiet: bool = False,
+    ) -> None:
+        """Train an agent in an environment, or a sequence model on a task, into a run folder of its own.
+
+        Args:
+            what: what to train: `agent` or `sequence`, each with its own flags.
+            config: TOML file that says what to train, `kind` and any field; no `agent` or `sequence` is given then, and
+                flags win over the file.
+            name: folder inside `runs`; by default the first free of train-1, train-2, ... It must not exist yet.
+            runs: folder that holds the runs.
+            quiet: print nothing but errors.
+        """
+        folder = _folder(runs, name, "train")
+        _follow(what, folder, lambda show: train(what, folder, show), quiet)
+
+    return train_command
 
 
-def resume_command(run: tyro.conf.Positional[Path], max_updates: int | None = None) -> None:
+def resume_command(run: tyro.conf.Positional[Path], max_updates: int | None = None, quiet: bool = False) -> None:
     """Go on with a run that was stopped or killed, from its last checkpoint, as if nothing had happened.
 
     Args:
         run: the run's folder.
         max_updates: another budget than it was begun with.
+        quiet: print nothing but errors.
     """
     config = read_config(run)
     if max_updates is not None:
         config = dataclasses.replace(config, max_updates=max_updates)
-    _follow(config, run, lambda show: resume(run, show, max_updates=max_updates))
+    _follow(config, run, lambda show: resume(run, show, max_updates=max_updates), quiet)
 
 
 def _follow(
-    config: TrainConfig, folder: Path, work: Callable[[Callable[[Progress], None]], tuple[Learner, Outcome]]
+    config: TrainConfig,
+    folder: Path,
+    work: Callable[[Callable[[Progress], None]], tuple[Learner, Outcome]],
+    quiet: bool,
 ) -> None:
     """Show a training's progress, and at its end what it came to."""
-    console = Console()
+    console = Console(quiet=quiet)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+    with Bar(*columns, TimeRemainingColumn(), console=console, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("starting", total=config.max_updates)
 
         def show(progress: Progress) -> None:
@@ -139,8 +177,7 @@ def compare_command(
         results = compare(
             task, folder, seeds=seeds, problems=problems, device=device, workers=workers, on_report=on_report
         )
-    wide = console if console.is_terminal else Console(width=120)  # a file has no edge to stop at
-    wide.print(comparison_table(results))
+    _wide().print(comparison_table(results))
     learning_curves(results, folder / "learning_curves.png")
     learners = {title: load(folder / f"{slug(method)}-seed0")[0] for title, method in _PICTURED.items()}
     shown = {title: learner for title, learner in learners.items() if isinstance(learner, SequenceLearner)}
@@ -157,30 +194,61 @@ _PICTURED = {"soft: an average over cells": "soft twin", "hard: one cell": "hard
 
 def envs_command() -> None:
     """List the environments: id, observation and action; docs/environments.md says what each is."""
-    table = Table(title='gym.make("hardmem.envs:<id>")')
-    for heading in ("id", "observation", "action"):
-        table.add_column(heading, no_wrap=heading == "id")
-    for env_id in ENVIRONMENTS:
-        env = gym.make(env_id).unwrapped
-        assert isinstance(env, TaskEnv)
-        shape = env.observation_space.shape
-        table.add_row(env_id, f"Box{shape}", str(env.action_space))
-    Console().print(table)
+    Console().print(environments())
+
+
+def estimators_command() -> None:
+    """List the gradient estimators and baselines: what each needs, whether it is unbiased, its source."""
+    _wide().print(estimators())
+
+
+def models_command() -> None:
+    """List what sequence models and policies are built from: models, accesses, addressing schemes, controllers."""
+    _wide().print(models())
+
+
+def doctor_command(device: str = "auto") -> None:
+    """Say what is installed and what there is to compute on, and try the main paths: some ten seconds.
+
+    Args:
+        device: where to try them: "auto" (CUDA where there is one), "cpu", "cuda".
+    """
+    console = Console(highlight=False)
+    resolve_device(device)
+    for title, found in (("versions", versions()), ("devices", devices())):
+        console.print(f"{title}:")
+        for name, detail in found.items():
+            console.print(f"  {name:<12} {detail}", markup=False)
+    console.print("self-test:")
+    fine = True
+    for finding in self_test(device):
+        mark = "ok    " if finding.fine else "FAILED"
+        console.print(f"  {mark} {finding.name}: {finding.detail} ({finding.seconds:.1f} s)", markup=False)
+        fine = fine and finding.fine
+    if not fine:
+        sys.exit(1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. A bad input is one sentence on the standard error and exit code 2."""
-    commands: dict[str, Any] = {
-        "train": train_command,
-        "resume": resume_command,
-        "eval": eval_command,
-        "compare": compare_command,
-        "envs": envs_command,
-    }
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     warnings.formatwarning = _one_sentence
     try:
+        default = _from_file(arguments)
+        commands: dict[str, Any] = {
+            "train": _train_command(tyro.MISSING if default is None else default),
+            "resume": resume_command,
+            "eval": eval_command,
+            "compare": compare_command,
+            "envs": envs_command,
+            "estimators": estimators_command,
+            "models": models_command,
+            "doctor": doctor_command,
+        }
+        # What a file decides is no longer a choice between subcommands.
+        markers = () if default is None else (tyro.conf.AvoidSubcommands,)
         tyro.extras.subcommand_cli_from_dict(
-            commands, prog="hardmem", description="Hard and soft attention over external memory.", args=arguments
+            commands, prog="hardmem", description=MANUAL, args=arguments, config=markers
         )
     except (ValueError, NonFiniteError) as error:
         print(f"hardmem: {error}", file=sys.stderr)
@@ -193,11 +261,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
+def _from_file(arguments: Sequence[str]) -> TrainConfig | None:
+    """The configuration in the file that `train --config` names, if it does: flags are read with it as default."""
+    if list(arguments[:1]) != ["train"]:
+        return None
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path)
+    path = parser.parse_known_args(arguments)[0].config
+    return None if path is None else read_toml(path)
+
+
 def _one_sentence(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """A warning as a user wants to read it, without the line of code that gave it."""
     return f"hardmem: {message}\n"
+
+
+def _wide() -> Console:
+    """The terminal, or lines of 120 columns where there is none: a file has no edge to stop at."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 def _folder(runs: Path, name: str | None, stem: str) -> Path:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
+from hardmem.access import ACCESS
+from hardmem.agents import SequenceConfig, load, train
 from hardmem.agents import compare as module
 from hardmem.agents.cli import main
 from hardmem.agents.compare import METHODS, compare
 from hardmem.agents.report import LiveComparison, comparison_table
+from hardmem.agents.sequence import MODELS
+from hardmem.estimators import ESTIMATORS
+from hardmem.models import CONTROLLERS
+from hardmem.schemes import SCHEMES
 
 PNG = b"\x89PNG"
 
@@ -106,6 +114,67 @@ def test_train_eval_and_envs_as_commands(tmp_path, monkeypatch, capsys):
     assert "hardmem/Copy-v0" in capsys.readouterr().out
 
 
+def test_the_lists_and_the_doctor(tmp_path, monkeypatch, capsys):
+    """Every name is listed on a line of its own; the doctor finds nothing wrong, and exits with 1 where it does."""
+    monkeypatch.chdir(tmp_path)
+    main(["estimators"])
+    lines = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert set(ESTIMATORS) <= set(lines)
+    main(["models"])
+    text = capsys.readouterr().out
+    for name in (*MODELS, *ACCESS, *SCHEMES, *CONTROLLERS):
+        assert len(re.findall(rf"--\w+ +{name} ", text)) >= 1
+    main(["doctor", "--device", "cpu"])
+    text = capsys.readouterr().out
+    assert f"torch        {torch.__version__}" in text
+    assert len(re.findall(r"^  ok     ", text, flags=re.M)) == 5
+    monkeypatch.setattr("hardmem.agents.doctor.surrogate", lambda log_prob, cost: (log_prob.sum(dim=-1) * cost).sum())
+    monkeypatch.setattr("hardmem.agents.doctor._learns", lambda config: "not tried")
+    with pytest.raises(SystemExit) as stopped:
+        main(["doctor", "--device", "cpu"])
+    assert stopped.value.code == 1
+    assert "FAILED an estimator against the exact gradient: RuntimeError" in capsys.readouterr().out
+
+
+def test_a_training_from_a_file(tmp_path, monkeypatch, capsys):
+    """The file's fields, flags over them, defaults for the rest; and what the function does, the command does."""
+    monkeypatch.chdir(tmp_path)
+    small = ["max_length = 2", "start_length = 1", "max_updates = 10", "eval_problems = 10"]
+    Path("mine.toml").write_text("\n".join(['kind = "sequence"', "num_symbols = 4", *small]))
+    main(["train", "--config", "mine.toml", "--seed", "3", "--name", "a", "--quiet"])
+    assert capsys.readouterr() == ("", "")
+    config = SequenceConfig(seed=3, num_symbols=4, max_length=2, start_length=1, max_updates=10, eval_problems=10)
+    assert load("runs/a")[1] == config
+    learner, _ = train(config, "b")
+    for name, value in load("runs/a")[0].state_dict().items():
+        assert torch.equal(learner.state_dict()[name], value)
+    results = [without_seconds(json.loads(Path(folder, "results.json").read_text())) for folder in ("runs/a", "b")]
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kind = 'sequence'\nmax_updates = 'many'", "'bad.toml': max_updates must be of type int, got 'many'"),
+        ("kind = 'sequence'\nheads = 'read'", "heads must be of type tuple, got 'read'"),
+        ("kind = 'sequence'\nhead = 3", r"unknown fields of a sequence configuration: ['head']"),
+        ("kind = 'robot'", "of a kind among ['agent', 'sequence'], got 'robot'"),
+        ("kind = sequence", "cannot read 'bad.toml'"),
+        (None, "there is no file 'bad.toml'"),
+    ],
+)
+def test_a_bad_file_is_one_sentence(text, message, tmp_path, monkeypatch, capsys):
+    """With its name and what is wrong in it."""
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        Path("bad.toml").write_text(text)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--config", "bad.toml"])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -165,5 +234,5 @@ def test_python_dash_m(tmp_path):
     out = subprocess.run(
         [sys.executable, "-m", "hardmem", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout
-    for command in ("train", "eval", "compare", "envs"):
+    for command in ("train", "resume", "eval", "compare", "envs", "estimators", "models", "doctor"):
         assert command in out

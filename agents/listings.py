@@ -1,0 +1,73 @@
+"""What there is: environments, estimators and models, a line each."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+
+import gymnasium as gym
+from rich import box
+from rich.table import Table
+
+from hardmem.access import ACCESS
+from hardmem.baselines import BASELINES
+from hardmem.envs import ENVIRONMENTS, TaskEnv
+from hardmem.estimators import ESTIMATORS
+from hardmem.models import CONTROLLERS, NTM
+from hardmem.models.recurrent import KINDS
+from hardmem.schemes import SCHEMES
+
+
+def environments() -> Table:
+    """Every environment: id, observation, action."""
+    table = Table(title='gym.make("hardmem.envs:<id>")')
+    for heading in ("id", "observation", "action"):
+        table.add_column(heading, no_wrap=heading == "id")
+    for env_id in ENVIRONMENTS:
+        env = gym.make(env_id).unwrapped
+        assert isinstance(env, TaskEnv)
+        table.add_row(env_id, f"Box{env.observation_space.shape}", str(env.action_space))
+    return table
+
+
+def estimators() -> Table:
+    """Every estimator and baseline: what it needs, whether it is unbiased, where it comes from."""
+    table = Table(title="docs/estimators.md has the proofs and the measured variance", box=box.SIMPLE_HEAD)
+    for heading in ("name", "family", "needs", "unbiased", "source"):
+        table.add_column(heading, no_wrap=True, min_width=max(map(len, ESTIMATORS)) if heading == "name" else None)
+    for name, record in ESTIMATORS.items():
+        trained = name in BASELINES and BASELINES[name].judges_by in ("nothing", "state")
+        table.add_row(
+            name, f"{record.family}{' *' if trained else ''}", record.needs, _yes(record.unbiased), record.source
+        )
+    table.caption = "* a name for --baseline"
+    return table
+
+
+def models() -> Table:
+    """Every part a sequence model or a policy is built from, with the flag that chooses it."""
+    table = Table(title="hardmem train sequence", box=box.SIMPLE_HEAD)
+    for heading in ("flag", "name", "what it is"):
+        table.add_column(heading, no_wrap=True)
+    parts: dict[str, Mapping[str, object]] = {
+        "--model": {"ntm": NTM, **KINDS},
+        "--access": ACCESS,
+        "--addressing": SCHEMES,
+        "--controller": CONTROLLERS,
+    }
+    for flag, choices in parts.items():
+        for name, part in choices.items():
+            table.add_row(flag, name, _first_line(part))
+        table.add_section()
+    table.caption = "an agent's --policy is a controller, too"
+    return table
+
+
+def _first_line(part: object) -> str:
+    if part in KINDS.values():
+        return "one recurrent layer and a linear output, no cells: the floor"
+    return (inspect.getdoc(part) or "").splitlines()[0]
+
+
+def _yes(claim: bool) -> str:
+    return "yes" if claim else "no"
