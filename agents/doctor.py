@@ -62,14 +62,14 @@ def self_test(device: str = "auto") -> Iterator[Finding]:
             ("an environment and its oracle", _environment),
             ("an estimator against the exact gradient", _estimator),
             ("an agent learns Copy of 3", lambda: _learns(dataclasses.replace(_AGENT, device=device))),
-            ("a hard NTM learns Copy of 3", lambda: _learns(dataclasses.replace(_HARD, device=device))),
+            ("a hard NTM learns Copy of 5", lambda: _learns(dataclasses.replace(_HARD, device=device))),
             ("stop, resume, load", lambda: _resumes(Path(folder), device)),
         ):
             yield _try(name, trial)
 
 
 _AGENT = AgentConfig(max_length=3, start_length=1, num_envs=256, max_updates=400, finish_updates=0)
-_HARD = SequenceConfig(max_length=3, start_length=3, num_symbols=8, max_updates=400, finish_updates=0)
+_HARD = SequenceConfig(max_length=5, start_length=5, max_updates=400, finish_updates=0)
 
 
 def _try(name: str, trial: Callable[[], str]) -> Finding:

@@ -32,9 +32,8 @@ def environments() -> Table:
 
 def estimators() -> Table:
     """Every estimator and baseline: what it needs, whether it is unbiased, where it comes from."""
-    table = Table(title="docs/estimators.md has the proofs and the measured variance", box=box.SIMPLE_HEAD)
-    for heading in ("name", "family", "needs", "unbiased", "source"):
-        table.add_column(heading, no_wrap=True, min_width=max(map(len, ESTIMATORS)) if heading == "name" else None)
+    title = "docs/estimators.md has the proofs and the measured variance"
+    table = _one_line_each(title, "name", "family", "needs", "unbiased", "source")
     for name, record in ESTIMATORS.items():
         trained = name in BASELINES and BASELINES[name].judges_by in ("nothing", "state")
         table.add_row(
@@ -46,9 +45,7 @@ def estimators() -> Table:
 
 def models() -> Table:
     """Every part a sequence model or a policy is built from, with the flag that chooses it."""
-    table = Table(title="hardmem train sequence", box=box.SIMPLE_HEAD)
-    for heading in ("flag", "name", "what it is"):
-        table.add_column(heading, no_wrap=True)
+    table = _one_line_each("hardmem train sequence", "flag", "name", "what it is")
     parts: dict[str, Mapping[str, object]] = {
         "--model": {"ntm": NTM, **KINDS},
         "--access": ACCESS,
@@ -60,6 +57,14 @@ def models() -> Table:
             table.add_row(flag, name, _first_line(part))
         table.add_section()
     table.caption = "an agent's --policy is a controller, too"
+    return table
+
+
+def _one_line_each(title: str, *headings: str) -> Table:
+    """A table whose last column is cut where the line ends."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, expand=True)
+    for heading in headings:
+        table.add_column(heading, no_wrap=True, ratio=1 if heading == headings[-1] else None)
     return table
 
 
