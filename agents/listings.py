@@ -20,13 +20,16 @@ from hardmem.schemes import SCHEMES
 
 def environments() -> Table:
     """Every environment: id, observation, action."""
-    table = Table(title='gym.make("hardmem.envs:<id>")')
-    for heading in ("id", "observation", "action"):
+    table = Table(
+        title='gym.make("hardmem.envs:<id>")',
+        caption='The same ids ending in "Flat-v0" take one number for the whole action.',
+    )
+    for heading in ("id", "observation", "MultiDiscrete action"):
         table.add_column(heading, no_wrap=heading == "id")
     for env_id in ENVIRONMENTS:
         env = gym.make(env_id).unwrapped
         assert isinstance(env, TaskEnv)
-        table.add_row(env_id, f"Box{env.observation_space.shape}", str(env.action_space))
+        table.add_row(env_id, f"Box{env.observation_space.shape}", " × ".join(map(str, env.dynamics.num_actions)))
     return table
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hardmem.envs.adapters import TaskEnv, TaskVectorEnv, make_dynamics
 from hardmem.envs.dynamics import Dynamics, State, Step
 from hardmem.envs.interfaces import INTERFACES, Interface
-from hardmem.envs.registry import ENVIRONMENTS
+from hardmem.envs.registry import ENVIRONMENTS, FLAT_ENVIRONMENTS
 
-__all__ = ["ENVIRONMENTS", "INTERFACES", "Dynamics", "Interface", "State", "Step", "TaskEnv", "TaskVectorEnv"]
-__all__ += ["make_dynamics"]
+__all__ = ["ENVIRONMENTS", "FLAT_ENVIRONMENTS", "INTERFACES", "Dynamics", "Interface", "State", "Step", "TaskEnv"]
+__all__ += ["TaskVectorEnv", "make_dynamics"]

@@ -47,12 +47,17 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
 }
 """Ids and the plain-data arguments of `make_dynamics` behind them. Each oracle earns exactly 1.0."""
 
+FLAT_ENVIRONMENTS: dict[str, dict[str, Any]] = {
+    env_id.replace("-v0", "Flat-v0"): arguments for env_id, arguments in ENVIRONMENTS.items()
+}
+"""The same environments with one number for the whole action, for trainers that take an id but no arguments."""
+
 REWARD_THRESHOLD = 0.99
 """The mean return at which an environment counts as solved."""
 
 
-def _register(env_id: str, arguments: dict[str, Any]) -> None:
-    """Register with the step limit of the hardest preset.
+def _register(env_id: str, arguments: dict[str, Any], **format_arguments: str) -> None:
+    """Register with the step limit of the hardest preset; the format's arguments are those of `TaskEnv`.
 
     Episodes end by themselves, after at most the `max_steps` of their `Dynamics`. Gymnasium knows one limit for every
     difficulty, and it must not cut off what a user makes longer; beyond the hardest preset a warning names the limit.
@@ -64,9 +69,11 @@ def _register(env_id: str, arguments: dict[str, Any]) -> None:
         vector_entry_point="hardmem.envs.adapters:TaskVectorEnv",
         max_episode_steps=make_dynamics(**arguments, preset=hardest).max_steps,
         reward_threshold=REWARD_THRESHOLD,
-        kwargs=arguments,
+        kwargs={**arguments, **format_arguments},
     )
 
 
 for _id, _arguments in ENVIRONMENTS.items():
     _register(_id, _arguments)
+for _id, _arguments in FLAT_ENVIRONMENTS.items():
+    _register(_id, _arguments, action="discrete")

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from hardmem.envs import ENVIRONMENTS
+from hardmem.envs import ENVIRONMENTS, FLAT_ENVIRONMENTS, make_dynamics
+from hardmem.envs.formats import Format
 
 IDS = sorted(ENVIRONMENTS)
+FLAT_IDS = sorted(FLAT_ENVIRONMENTS)
 
 
 def make_vec(env_id, num_envs, **kwargs):
     return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **kwargs)
 
 
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("env_id", IDS + FLAT_IDS)
 def test_check_env_is_clean(env_id):
     """Gymnasium's own checker has neither an error nor a warning."""
     with warnings.catch_warnings():
@@ -27,11 +31,41 @@ def test_check_env_is_clean(env_id):
         check_env(gym.make(env_id).unwrapped)
 
 
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("env_id", IDS + FLAT_IDS)
 def test_the_id_alone_is_enough(env_id):
-    """The module's name in front of the id registers it: the string works anywhere."""
-    assert gym.make(f"hardmem.envs:{env_id}").spec.id == env_id
-    assert gym.make(env_id).spec.to_json()
+    """The module's name in front of the id registers it, and what its JSON makes is the same environment."""
+    env = gym.make(f"hardmem.envs:{env_id}")
+    assert env.spec.id == env_id
+    again = gym.make(EnvSpec.from_json(json.dumps(json.loads(env.spec.to_json()))))
+    assert again.spec.kwargs == env.spec.kwargs
+    assert (again.observation_space, again.action_space) == (env.observation_space, env.action_space)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_a_flat_id_takes_one_number(env_id):
+    """A flat Box and a plain Discrete, single and batched; everything else is that of the id it stands beside."""
+    flat, plain = gym.make(env_id.replace("-v0", "Flat-v0")), gym.make(env_id)
+    assert flat.observation_space == plain.observation_space
+    assert (len(flat.observation_space.shape), flat.observation_space.dtype) == (1, np.float32)
+    assert flat.action_space == gym.spaces.Discrete(int(np.prod(plain.action_space.nvec)))
+    assert flat.spec.max_episode_steps == plain.spec.max_episode_steps
+    assert flat.spec.reward_threshold == plain.spec.reward_threshold
+    vector = make_vec(env_id.replace("-v0", "Flat-v0"), 3)
+    assert vector.action_space == gym.spaces.MultiDiscrete([flat.action_space.n] * 3)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_every_number_is_one_action(env_id):
+    """All products of factors, each once, the last counting fastest; the masks are numbered alike."""
+    rules = make_dynamics(**ENVIRONMENTS[env_id])
+    flat = Format(rules, 1, action="discrete")
+    n = flat.single_action_space.n
+    expected = np.stack([axis.ravel() for axis in np.indices(rules.num_actions)], axis=1)
+    factors = np.concatenate([flat.factors(np.array([number])) for number in range(n)])
+    np.testing.assert_array_equal(factors, expected)
+    legal = [np.arange(choices)[None] % 3 != 1 for choices in rules.num_actions]
+    both = np.all([mask[0, column] for mask, column in zip(legal, expected.T, strict=True)], axis=0)
+    np.testing.assert_array_equal(flat.flat_masks(legal), both[None])
 
 
 @pytest.mark.parametrize("env_id", IDS)
