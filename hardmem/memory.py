@@ -80,12 +80,8 @@ def write(memory: Tensor, address: Address, erase: Tensor, add: Tensor, *, inpla
     Raises:
         ValueError: if erase or add is not (B, H, W).
     """
-    _check_batch(memory, address)
-    expected = (memory.shape[0], address[0].shape[1], memory.shape[2])
-    if erase.shape != expected or add.shape != expected:
-        raise ValueError(
-            f"erase and add must be (B, H, W) = {expected}: erase is {tuple(erase.shape)}, add is {tuple(add.shape)}"
-        )
+    check_write(memory, address, erase, add)
+    expected = add.shape
     if isinstance(address, SoftAddress):
         weights = address.weights.unsqueeze(-1)  # (B, H, N, 1)
         keep = (1 - weights * erase.unsqueeze(2)).prod(dim=1)  # (B, N, W), eq. 3
@@ -99,6 +95,20 @@ def write(memory: Tensor, address: Address, erase: Tensor, add: Tensor, *, inpla
         kept = memory.gather(1, row) * (1 - erase[:, head : head + 1])
         memory = memory.scatter_(1, row, kept) if inplace else memory.scatter(1, row, kept)
     return memory.scatter_add_(1, rows, add) if inplace else memory.scatter_add(1, rows, add)
+
+
+def check_write(memory: Tensor, address: Address, erase: Tensor, add: Tensor) -> None:
+    """Whether the shapes of a write fit together.
+
+    Raises:
+        ValueError: naming what was expected and what came.
+    """
+    _check_batch(memory, address)
+    expected = (memory.shape[0], address[0].shape[1], memory.shape[2])
+    if erase.shape != expected or add.shape != expected:
+        raise ValueError(
+            f"erase and add must be (B, H, W) = {expected}: erase is {tuple(erase.shape)}, add is {tuple(add.shape)}"
+        )
 
 
 def _check_batch(memory: Tensor, address: Address) -> None:
