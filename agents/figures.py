@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hardmem.agents.sequence import SequenceLearner
+from hardmem.bank import snapshot
 from hardmem.memory import as_weights, select_heads
 from hardmem.models import NTM
 from hardmem.tasks import Problem, bit_inputs
@@ -81,11 +82,11 @@ def record_addresses(learner: SequenceLearner, problem: Problem) -> tuple[Tensor
     with torch.no_grad(), learner.greedy():
         state = model.initial_state(1, num_cells)
         for step_inputs in inputs:
-            before, address = state.memory.clone(), state.address
+            before, address = snapshot(state.memory), state.address
             _, state, _ = model.step(step_inputs, state)
             in_use = address if model.order == "read-write-move" else state.address
             read.append(as_weights(select_heads(in_use, model.reading), num_cells)[0].sum(dim=0))
-            written.append((state.memory - before).norm(dim=-1)[0])
+            written.append((snapshot(state.memory) - before).norm(dim=-1)[0])
     changes = torch.stack(written)
     return torch.stack(read), changes / changes.max().clamp(min=1e-9)
 

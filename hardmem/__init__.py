@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from hardmem.access import ACCESS, AccessRecord
+from hardmem.bank import Bank
 from hardmem.baselines import BASELINES, make_baseline
 from hardmem.estimators import surrogate
 from hardmem.memory import HardAddress, SoftAddress
@@ -23,6 +24,7 @@ __all__ = [
     "SCHEMES",
     "TASKS",
     "AccessRecord",
+    "Bank",
     "HardAddress",
     "Recurrent",
     "SoftAddress",

@@ -167,6 +167,15 @@ class Contents:
         return Contents(sequence, order, self._writes + 1)
 
 
+Memory = Tensor | Contents
+"""Cells (B, N, W): in a tensor, which every write copies, or in a bank."""
+
+
+def snapshot(memory: Memory) -> Tensor:
+    """A copy of all cells, (B, N, W), through which no gradient passes."""
+    return memory.cells if isinstance(memory, Contents) else memory.detach().clone()
+
+
 class _Storage:
     """The cells and, from the first use of gradients on, their gradient: zero outside of a backward pass."""
 

@@ -37,8 +37,11 @@ def as_weights(address: Address, num_cells: int, dtype: torch.dtype = torch.floa
 
 def select_heads(address: Address, heads: list[int]) -> Address:
     """The address of some of the heads, in the order given."""
-    # Stacked, since a list as an index would be copied to the device at every step.
-    chosen = torch.stack([address[0][:, head] for head in heads], dim=1)
+    first, last = heads[0], heads[-1]
+    if heads == list(range(first, last + 1)):
+        chosen = address[0][:, first : last + 1]
+    else:  # stacked, since a list as an index would be copied to the device at every step
+        chosen = torch.stack([address[0][:, head] for head in heads], dim=1)
     return SoftAddress(chosen) if isinstance(address, SoftAddress) else HardAddress(chosen)
 
 

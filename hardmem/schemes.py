@@ -23,6 +23,7 @@ from hardmem.addressing import (
     move_table,
     sharpen,
 )
+from hardmem.bank import Contents, Memory
 from hardmem.memory import Address
 
 DEFAULT_MOVES: tuple[Move, ...] = (-1, 0, 1, HOME)
@@ -35,8 +36,8 @@ class Scheme(nn.Module, ABC):
     """Numbers a head needs from the controller."""
 
     @abstractmethod
-    def forward(self, raw: Tensor, previous: Address, memory: Tensor) -> AddressDistribution:
-        """Raw controller outputs (B, H, num_outputs), the address before, memory (B, N, W) -> where to look now."""
+    def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
+        """Raw controller outputs (B, H, num_outputs), the address before, memory -> where to look now."""
 
 
 class HeadMoves(Scheme):
@@ -58,7 +59,7 @@ class HeadMoves(Scheme):
         self.register_buffer("stays", table.stays, persistent=False)
         self.num_outputs = len(self.moves) + 1
 
-    def forward(self, raw: Tensor, previous: Address, memory: Tensor) -> AddressDistribution:
+    def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
         table = MoveTable(self.moves, self.offset, self.stays)
         sharpening = 1 + F.softplus(raw[..., -1])
         return head_moves(previous, raw[..., :-1].softmax(dim=-1), table, memory.shape[1], sharpening)
@@ -71,7 +72,7 @@ class AbsoluteIndex(Scheme):
         super().__init__()
         self.num_outputs = num_cells
 
-    def forward(self, raw: Tensor, previous: Address, memory: Tensor) -> AddressDistribution:
+    def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
         if memory.shape[1] != self.num_outputs:
             raise ValueError(
                 f"absolute addresses are tied to N = {self.num_outputs} cells, the memory has {memory.shape[1]}"
@@ -96,7 +97,9 @@ class ContentLocation(Scheme):
         self.sizes = [cell_width, 1, 1, len(self.offsets), 1]
         self.num_outputs = sum(self.sizes)
 
-    def forward(self, raw: Tensor, previous: Address, memory: Tensor) -> AddressDistribution:
+    def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
+        if isinstance(memory, Contents):
+            raise ValueError("content addressing compares the key with every cell: keep the memory in a tensor")
         key, beta, gate, shift, sharpening = raw.split(self.sizes, dim=-1)
         weights = location_weights(
             memory,

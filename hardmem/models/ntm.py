@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hardmem.access import AccessRecord, make_access
 from hardmem.addressing import AddressDistribution
+from hardmem.bank import Bank, Contents, Memory
 from hardmem.memory import Address, HardAddress, SoftAddress, read, select_heads, write
 from hardmem.models.controllers import Hidden, make_controller
 from hardmem.schemes import make_scheme
@@ -22,13 +23,13 @@ class NTMState(NamedTuple):
     """What the machine carries from one step to the next.
 
     Attributes:
-        memory: cell contents, (B, N, W).
+        memory: cell contents, (B, N, W), or the contents of a bank.
         address: where each head is.
         read: what the reading heads read last, (B, R * W).
         hidden: the controller's own state.
     """
 
-    memory: Tensor
+    memory: Memory
     address: Address
     read: Tensor
     hidden: Hidden
@@ -112,11 +113,34 @@ class NTM(nn.Module):
     def extra_repr(self) -> str:
         return f"num_cells={self.num_cells}, cell_width={self.cell_width}, access={self.access!r}, order={self.order!r}"
 
-    def initial_state(self, batch_size: int, num_cells: int | None = None) -> NTMState:
-        """Constant cells, heads at cell 0, nothing read. `num_cells` overrides N for this run."""
+    def bank(self, batch_size: int, num_cells: int | None = None) -> Bank:
+        """A bank for hard access, to be handed to `initial_state` for one sequence after the other."""
+        weight, cells = self.output_layer.weight, self.num_cells if num_cells is None else num_cells
+        return Bank(batch_size, cells, self.cell_width, fill=self.memory_init, device=weight.device, dtype=weight.dtype)
+
+    def initial_state(self, batch_size: int, num_cells: int | None = None, *, bank: Bank | None = None) -> NTMState:
+        """Constant cells, heads at cell 0, nothing read.
+
+        Args:
+            batch_size: B.
+            num_cells: overrides N for this run.
+            bank: where a hard memory is kept, so that a step costs the same for any N: the numbers are those without
+                it. `num_cells` is then the bank's. Begins the bank's next sequence: the one before it is gone.
+
+        Raises:
+            ValueError: if the bank does not fit.
+        """
         weight = self.output_layer.weight
         cells = self.num_cells if num_cells is None else num_cells
-        memory = weight.new_full((batch_size, cells, self.cell_width), self.memory_init)
+        if bank is None:
+            memory: Memory = weight.new_full((batch_size, cells, self.cell_width), self.memory_init)
+        else:
+            cells = bank.cells.shape[1]
+            if bank.cells.shape != (batch_size, cells, self.cell_width):
+                raise ValueError(
+                    f"the bank must be (B, N, W) = ({batch_size}, N, {self.cell_width}), got {tuple(bank.cells.shape)}"
+                )
+            memory = bank.begin()
         index = torch.zeros(batch_size, self.num_heads, dtype=torch.int64, device=weight.device)
         address: Address = HardAddress(index)
         if self.access == "soft":
@@ -148,7 +172,8 @@ class NTM(nn.Module):
         time_first = inputs.transpose(0, 1) if self.batch_first else inputs
         if state is None:
             state = self.initial_state(time_first.shape[1])
-        elif not torch.is_grad_enabled():  # steps will write in place: not into the memory the caller holds
+        elif isinstance(state.memory, Tensor) and not torch.is_grad_enabled():
+            # Steps will write in place: not into the memory the caller holds.
             state = state._replace(memory=state.memory.clone())
         outputs, records = [], []
         for step_inputs in time_first:
@@ -181,7 +206,7 @@ class NTM(nn.Module):
             read_vector = self._read(memory, address)
         return self._output(features, read_vector), NTMState(memory, address, read_vector, hidden), record
 
-    def address_distribution(self, memory: Tensor, previous: Address, features: Tensor) -> AddressDistribution:
+    def address_distribution(self, memory: Memory, previous: Address, features: Tensor) -> AddressDistribution:
         """Where the heads want to look, from the controller's features (B, D)."""
         raw = self.address_layer(features).unflatten(-1, (self.num_heads, -1))
         distribution: AddressDistribution = self.scheme(raw, previous, memory)
@@ -201,15 +226,20 @@ class NTM(nn.Module):
         return outputs
 
     def _move(
-        self, memory: Tensor, previous: Address, features: Tensor, generator: torch.Generator | None
+        self, memory: Memory, previous: Address, features: Tensor, generator: torch.Generator | None
     ) -> tuple[Address, AccessRecord | None]:
         distribution = self.address_distribution(memory, previous, features)
         return make_access(self.access)(distribution, memory.shape[1], generator)
 
-    def _read(self, memory: Tensor, address: Address) -> Tensor:
-        return read(memory, select_heads(address, self.reading)).flatten(1)
+    def _read(self, memory: Memory, address: Address) -> Tensor:
+        where = select_heads(address, self.reading)
+        rows = memory.read(where) if isinstance(memory, Contents) else read(memory, where)
+        return rows.flatten(1)
 
-    def _write(self, memory: Tensor, address: Address, features: Tensor) -> Tensor:
+    def _write(self, memory: Memory, address: Address, features: Tensor) -> Memory:
         raw = self.write_layer(features).unflatten(-1, (len(self.writing), 2, self.cell_width))
         erase, add = raw[:, :, 0].sigmoid(), raw[:, :, 1]
-        return write(memory, select_heads(address, self.writing), erase, add, inplace=not torch.is_grad_enabled())
+        where = select_heads(address, self.writing)
+        if isinstance(memory, Contents):
+            return memory.write(where, erase, add)
+        return write(memory, where, erase, add, inplace=not torch.is_grad_enabled())
