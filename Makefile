@@ -1,17 +1,21 @@
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
+ECOSYSTEM := $(VENV)-ecosystem
+OLDER := $(VENV)-gymnasium-1.2.2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test gpu-check clean
+.PHONY: help run test gpu-check ecosystem gymnasium-1.2.2 clean
 
 help:
 	@echo "make run        install into $(VENV), then compare soft and hard memory access on the Copy task"
 	@echo "make test       ruff, mypy and the tests, with the development tools installed into $(VENV)"
 	@echo "make gpu-check  the tests that need a CUDA device; an error where there is none"
-	@echo "make clean      remove $(VENV), caches and build products; runs/ stays"
+	@echo "make ecosystem  Stable-Baselines3, sb3-contrib and a CleanRL-style script train; in $(ECOSYSTEM)"
+	@echo "make gymnasium-1.2.2  the tests of the environments under that older Gymnasium; in $(OLDER)"
+	@echo "make clean      remove $(VENV), those two, caches and build products; runs/ stays"
 	@echo "Variables: PYTHON=$(PYTHON) (3.11 or newer), VENV=$(VENV)"
 
 run: $(VENV)/.installed
@@ -28,6 +32,14 @@ gpu-check: $(VENV)/.installed-dev
 		|| { echo "make gpu-check: PyTorch sees no CUDA device here, so no test was run." >&2; exit 1; }
 	$(BIN)/python -m pytest -m gpu
 
+ecosystem: override VENV := $(ECOSYSTEM)
+ecosystem: $(ECOSYSTEM)/.installed
+	$(BIN)/python -m pytest -m ecosystem
+
+gymnasium-1.2.2: override VENV := $(OLDER)
+gymnasium-1.2.2: $(OLDER)/.installed
+	$(BIN)/python -m pytest tests/envs
+
 # A stamp is the last thing its recipe makes, so an interrupted installation leaves none and is done again.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(call create_venv)
@@ -39,6 +51,17 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e ".[dev]"
 	@touch $(VENV)/.installed $@
 
+$(ECOSYSTEM)/.installed: pyproject.toml constraints.txt
+	$(call create_venv)
+	$(PIP) install -c constraints.txt -e ".[dev,sb3,video]"
+	@touch $@
+
+$(OLDER)/.installed: pyproject.toml constraints.txt
+	$(call create_venv)
+	grep -v '^gymnasium==' constraints.txt > $(VENV)/constraints.txt
+	$(PIP) install -c $(VENV)/constraints.txt -e ".[dev]" gymnasium==1.2.2
+	@touch $@
+
 define create_venv
 @$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
 	"hardmem needs Python 3.11 or newer, but $(PYTHON) is %d.%d; name another with: make PYTHON=..." % v[:2])'
@@ -46,5 +69,5 @@ $(PYTHON) -m venv $(VENV)
 endef
 
 clean:
-	rm -rf $(VENV) build dist hardmem.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(ECOSYSTEM) $(OLDER) build dist hardmem.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find $(wildcard hardmem envs agents tests benchmarks examples) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 import warnings
 
 import gymnasium as gym
@@ -189,3 +191,12 @@ def test_bad_calls_are_named():
         vector.reset(options={"reset_mask": [1, 0, 1]})
     with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
         make_vec("hardmem/Copy-v0", 0)
+
+
+def test_without_stable_baselines3_one_sentence_says_what_to_install(monkeypatch):
+    """Whether it is installed or not."""
+    monkeypatch.delitem(sys.modules, "hardmem.envs.sb3", raising=False)
+    for module in ("stable_baselines3", "stable_baselines3.common.monitor"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=r'needs Stable-Baselines3: pip install "hardmem\[sb3\]"'):
+        importlib.import_module("hardmem.envs.sb3")

@@ -1,0 +1,125 @@
+"""Stable-Baselines3: its `VecEnv` over the natively batched environments. `pip install "hardmem[sb3]"` brings SB3.
+
+from hardmem.envs.sb3 import SB3VecEnv
+from stable_baselines3 import PPO
+
+PPO("MlpPolicy", SB3VecEnv("hardmem/Copy-v0", num_envs=64)).learn(100_000)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from hardmem.envs.adapters import TaskVectorEnv
+
+try:
+    from stable_baselines3.common.monitor import Monitor
+    from stable_baselines3.common.vec_env import VecEnv
+except ImportError as missing:
+    raise ImportError('hardmem.envs.sb3 needs Stable-Baselines3: pip install "hardmem[sb3]"') from missing
+
+Array = NDArray[Any]
+Indices = int | Sequence[int] | None
+
+METHODS = ("action_masks", "oracle", "render")
+"""What `env_method` can call: those whose result has one entry per environment."""
+
+
+class SB3VecEnv(VecEnv):
+    """B environments of one id, stepped together, as Stable-Baselines3 and sb3-contrib take them.
+
+    It behaves as a `DummyVecEnv` of monitored environments does: an episode that has ended starts anew at once; its
+    last observation is `info["terminal_observation"]`, its return, length and time are `info["episode"]`, and
+    `info["TimeLimit.truncated"]` says whether it was cut off. What differs: `seed(s)` seeds all of them by s together,
+    and options set for the next reset must be the same for all.
+
+    Args:
+        env_id: a registered id.
+        num_envs: B.
+        kwargs: as `TaskVectorEnv` takes them, but the autoreset mode is SB3's, and masks come from `action_masks`.
+
+    Raises:
+        ValueError: if an argument is unknown or out of range.
+    """
+
+    def __init__(self, env_id: str, num_envs: int = 1, **kwargs: Any) -> None:
+        for name, reason in (("autoreset_mode", "SB3 has one of its own"), ("mask_info", "call action_masks instead")):
+            if name in kwargs:
+                raise ValueError(f"SB3VecEnv takes no {name}: {reason}")
+        env = gym.make_vec(
+            env_id, num_envs, vectorization_mode="vector_entry_point", autoreset_mode="SameStep", **kwargs
+        )
+        assert isinstance(env, TaskVectorEnv)
+        self.env = env
+        super().__init__(num_envs, env.single_observation_space, env.single_action_space)
+        self.metadata = env.metadata
+        self._actions: Any = None
+        self._began = time.time()
+        self._returns = np.zeros(num_envs)
+        self._lengths = np.zeros(num_envs, dtype=np.int64)
+
+    def reset(self) -> Any:
+        if any(options != self._options[0] for options in self._options):
+            raise ValueError(f"options must be the same for all environments, got {self._options}")
+        observation, _ = self.env.reset(seed=self._seeds[0], options=self._options[0])
+        self._reset_seeds()  # both hold for one reset only
+        self._reset_options()
+        self._returns[:], self._lengths[:] = 0.0, 0
+        return observation
+
+    def step_async(self, actions: Array) -> None:
+        self._actions = actions
+
+    def step_wait(self) -> tuple[Any, Array, Array, list[dict[str, Any]]]:
+        observation, reward, terminated, truncated, final = self.env.step(self._actions)
+        reward, done = reward.astype(np.float32), terminated | truncated
+        self._returns += reward
+        self._lengths += 1
+        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
+        elapsed = round(time.time() - self._began, 6)
+        for place in np.flatnonzero(done).tolist():
+            infos[place] = {
+                "TimeLimit.truncated": bool(truncated[place]),
+                "terminal_observation": final["final_obs"][place],
+                "episode": {"r": float(self._returns[place]), "l": int(self._lengths[place]), "t": elapsed},
+            }
+        self._returns[done], self._lengths[done] = 0.0, 0
+        return observation, reward, done, infos
+
+    def close(self) -> None:
+        self.env.close()
+
+    def get_images(self) -> list[Array | None]:
+        frames = self.env.render()
+        return [None] * self.num_envs if frames is None else [np.asarray(frame) for frame in frames]
+
+    def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
+        single = f"single_{attr_name}" if attr_name in ("observation_space", "action_space") else attr_name
+        return [getattr(self.env, single)] * len(self._places(indices))
+
+    def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
+        raise AttributeError(f"cannot set {attr_name!r}: the environments are one; make another SB3VecEnv instead")
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        if method_name not in METHODS:
+            raise AttributeError(f"env_method can call one of {list(METHODS)} here, got {method_name!r}")
+        method: Callable[..., Any] = getattr(self.env, method_name)
+        results = method(*method_args, **method_kwargs)
+        return [results[place] for place in self._places(indices)]
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: Indices = None
+    ) -> list[bool]:
+        """Whether they behave as wrapped: as in a `Monitor`, since they report their episodes, and in nothing else."""
+        return [issubclass(Monitor, wrapper_class)] * len(self._places(indices))
+
+    def _places(self, indices: Indices) -> list[int]:
+        return list(self._get_indices(indices))
