@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hardmem.access import AccessRecord
+from hardmem.access import DRAWN, HARD, AccessRecord
 from hardmem.agents.config import SequenceConfig
-from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage, explained_variance
+from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage
 from hardmem.baselines import make_baseline
 from hardmem.estimators import cost_to_go, surrogate
 from hardmem.estimators.schedules import is_soft
@@ -68,10 +68,10 @@ class SequenceLearner(Learner):
         self.config: SequenceConfig = config
         self.task = make_task(config.task, num_symbols=config.num_symbols, max_length=config.max_length)
         self.model = make_model(config, self.task)
-        self.draws = isinstance(self.model, NTM) and config.access != "soft"
+        self.draws = isinstance(self.model, NTM) and config.access in DRAWN
         # Copies of a problem differ in nothing where nothing is drawn: such a model plays each once.
         self.group_size = config.group_size if self.draws else 1
-        self.dense = isinstance(self.model, NTM) and not self.draws
+        self.dense = isinstance(self.model, NTM) and config.access not in HARD
         num_features = num_bits(self.task.num_answers) + 3
         name = config.baseline if self.draws else "none"
         self.baseline = make_baseline(name, num_features=num_features, group_size=self.group_size, offers=("state",))
@@ -108,13 +108,11 @@ class SequenceLearner(Learner):
         else:
             step = torch.arange(task.num_steps, device=device) / task.num_steps
             features = torch.cat([inputs, step[:, None, None].expand(-1, inputs.shape[1], 1)], dim=-1)
-            to_go, always = cost_to_go(cost.detach()), torch.ones_like(cost)
-            baseline = self.baseline(to_go, features, always)
+            baseline = self.baseline(cost_to_go(cost.detach()), features, torch.ones_like(cost))
             loss = surrogate(record.log_prob, cost, baseline=baseline.value)
             bonus = config.entropy_coef * stage.exploration * record.entropy.mean()
             objective = loss - bonus + baseline.loss
             metrics |= {"entropy": record.entropy.mean().detach(), "baseline_loss": baseline.loss.detach()}
-            metrics["explained_variance"] = explained_variance(baseline.value, to_go, always)
         return Batch(
             loss=objective,
             metrics=metrics | {"loss": loss.detach()},

@@ -1,7 +1,7 @@
 """Addressing: from the numbers a head emits to a distribution over the cells it may touch next.
 
-Stateless and batched. `sample_index` is the only random function; it draws from the generator it is given. What is then
-done with a distribution, averaging over it or touching one cell, is `hardmem.access`.
+Stateless and batched. `sample_index` and `gumbel_noise` are the random functions; they draw from the generator they are
+given. What is then done with a distribution, averaging over it or touching one cell, is `hardmem.access`.
 """
 
 from __future__ import annotations
@@ -85,6 +85,12 @@ def invert_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
     cdf = logits.detach().softmax(dim=-1).cumsum(dim=-1)
     # Scaled by the sum as it was computed, not by 1: the product stays below it, so the last candidate needs no clamp.
     return (uniform.unsqueeze(-1) * cdf[..., -1:] >= cdf).sum(dim=-1)
+
+
+def gumbel_noise(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Standard Gumbel noise, shaped as `like`: added to logits, the largest sum is a draw from their softmax."""
+    uniform = torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+    return -(-uniform.clamp(min=torch.finfo(like.dtype).tiny).log()).log()
 
 
 def entropy(log_weights: Tensor) -> Tensor:

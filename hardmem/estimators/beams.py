@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hardmem.addressing import gumbel_noise
+
 
 class Beams(NamedTuple):
     """The K beginnings a draw stands at, for each of P problems.
@@ -49,8 +51,7 @@ def extend_beams(
     """
     choices = log_weights.shape[-1]
     log_prob = beams.log_prob.unsqueeze(-1) + log_weights  # (P, K, S)
-    noise = torch.rand(log_prob.shape, generator=generator, device=log_prob.device, dtype=log_prob.dtype)
-    noisy = log_prob - (-noise.log()).log()
+    noisy = log_prob + gumbel_noise(log_prob, generator)
     # Their largest must be that of the beginning they come from: shift the noise, in the numerically stable form.
     bound = beams.perturbed.unsqueeze(-1)
     below = bound - noisy + (-(noisy - noisy.amax(dim=-1, keepdim=True)).expm1()).log()

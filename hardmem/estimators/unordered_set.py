@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from hardmem.addressing import gumbel_noise
+
 
 def draw_without_replacement(logits: Tensor, samples: int, generator: torch.Generator | None = None) -> Tensor:
     """Draw k different choices, the next always from what is left: logits (B, S) -> int64 (B, k), in order drawn.
@@ -14,8 +16,7 @@ def draw_without_replacement(logits: Tensor, samples: int, generator: torch.Gene
     The k largest of the logits plus Gumbel noise: Kool, van Hoof & Welling 2019, "Stochastic Beams and Where to Find
     Them", arXiv:1903.06059. There must be at least k choices that are possible.
     """
-    noise = torch.rand(logits.shape, generator=generator, device=logits.device, dtype=logits.dtype)
-    return (logits.detach() - (-noise.log()).log()).topk(samples, dim=-1).indices
+    return (logits.detach() + gumbel_noise(logits, generator)).topk(samples, dim=-1).indices
 
 
 def unordered_set_surrogate(log_weights: Tensor, index: Tensor, cost: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from hardmem.access import ACCESS, DRAWN
 from hardmem.agents import AgentConfig, SequenceConfig, train
 from hardmem.agents.compare import METHODS
 from hardmem.agents.learner import Generators, Stage
@@ -100,6 +101,20 @@ def test_soft_updates_give_way_to_hard_ones():
     assert learner.model.access == "sampled"
     with learner.greedy():
         assert learner.model.access == "argmax"
+
+
+@pytest.mark.parametrize("access", ACCESS)
+def test_any_access_can_be_trained(access):
+    """One name makes the difference: what is drawn plays copies and is tested greedily, and all parameters learn."""
+    learner = make_learner(dataclasses.replace(SMALL_HARD, access=access))
+    batch = learner.batch(Stage(3), generators())
+    batch.loss.backward()
+    assert batch.rollouts == (64 if access in DRAWN else 8)
+    assert learner.model.address_layer.weight.grad.isfinite().all()
+    assert learner.model.address_layer.weight.grad.any()
+    with learner.greedy():
+        assert learner.model.access == ("argmax" if access in DRAWN else access)
+    assert learner.score(10, generators().test, max_length=5, greedy=False) is not None
 
 
 def test_the_entropy_bonus_fades_with_exploration():
