@@ -46,6 +46,10 @@ class TrainConfig:
     """Updates between two validations (and log entries)."""
     eval_problems: int = 200
     """Fresh problems per validation."""
+    inspect_every: int = 20
+    """Updates between two looks inside, for TensorBoard: recall by lag, entropies, use of the cells."""
+    picture_every: int = 100
+    """Updates between two pictures, for TensorBoard: where the heads are, what the cells hold."""
     checkpoint_every: int = 100
     """Updates between two checkpoints, and so what a kill can cost at most."""
 
@@ -56,7 +60,8 @@ class TrainConfig:
             ValueError: naming the field, what was expected and what came.
         """
         check_at_least_one(self, "num_symbols", "max_length", "min_length", "start_length", "max_updates", "group_size")
-        check_at_least_one(self, "eval_every", "eval_problems", "checkpoint_every")
+        check_at_least_one(self, "eval_every", "eval_problems", "inspect_every", "picture_every")
+        check_at_least_one(self, "checkpoint_every")
         if self.finish_updates < 0:
             raise ValueError(f"finish_updates must be at least 0, got {self.finish_updates}")
         for name in ("learning_rate", "max_grad_norm", "promote_at"):

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hardmem.agents.sequence import SequenceLearner
-from hardmem.bank import snapshot
-from hardmem.memory import as_weights, select_heads
-from hardmem.models import NTM
-from hardmem.tasks import Problem, bit_inputs
+from hardmem.agents.trace import Trace, trace_model
+from hardmem.tasks import Problem
 
 COLORS = (
     "#4477aa",
@@ -63,39 +61,11 @@ def _band(curves: Sequence[Sequence[Mapping[str, float]]], unit: str) -> tuple[N
     return grid, values.min(axis=0), values.mean(axis=0), values.max(axis=0)
 
 
-def record_addresses(learner: SequenceLearner, problem: Problem) -> tuple[Tensor, Tensor]:
-    """Run one problem, (T, 1), greedily: where the heads read, (T, N), and how much each cell was changed, (T, N).
-
-    Args:
-        learner: an NTM's.
-        problem: of the task the learner was trained on.
-
-    Raises:
-        ValueError: if the model has no cells.
-    """
-    model = learner.model
-    if not isinstance(model, NTM):
-        raise ValueError(f"only a model with cells has addresses to show, got {type(model).__name__}")
-    inputs = bit_inputs(problem.inputs[..., 0], learner.task.num_symbols)
-    num_cells = max(learner.task.num_cells, problem.inputs.shape[0] // 2 + 2)
-    read, written = [], []
-    with torch.no_grad(), learner.greedy():
-        state = model.initial_state(1, num_cells)
-        for step_inputs in inputs:
-            before, address = snapshot(state.memory), state.address
-            _, state, _ = model.step(step_inputs, state)
-            in_use = address if model.order == "read-write-move" else state.address
-            read.append(as_weights(select_heads(in_use, model.reading), num_cells)[0].sum(dim=0))
-            written.append((snapshot(state.memory) - before).norm(dim=-1)[0])
-    changes = torch.stack(written)
-    return torch.stack(read), changes / changes.max().clamp(min=1e-9)
-
-
 def address_maps(learners: Mapping[str, SequenceLearner], problem: Problem, path: Path) -> None:
     """Draw where each model reads (above) and what it writes (below), cells over time, models side by side.
 
     Args:
-        learners: by title.
+        learners: by title; sequence models with cells.
         problem: the one problem, (T, 1), shown to all of them.
         path: where the picture goes, PNG.
     """
@@ -103,9 +73,11 @@ def address_maps(learners: Mapping[str, SequenceLearner], problem: Problem, path
     panels = figure.subplots(2, len(learners), sharex=True, sharey=True, squeeze=False)
     delimiter = int(problem.mask[:, 0].int().argmax()) - 0.5
     for column, (title, learner) in enumerate(learners.items()):
-        for row, (name, values) in enumerate(
-            zip(("read from", "change of"), record_addresses(learner, problem), strict=True)
-        ):
+        record = trace_model(learner, problem)
+        reading = [head for head, role in enumerate(learner.config.heads) if "read" in role]
+        change = record.memory.diff(dim=0).norm(dim=-1)
+        maps = (record.weights[:, 0, reading].sum(dim=1), change / change.max().clamp(min=1e-9))
+        for row, (name, values) in enumerate(zip(("read from", "change of"), maps, strict=True)):
             panel = panels[row, column]
             image = panel.imshow(values.T.numpy(), aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=1)
             panel.axvline(delimiter, color="white", linewidth=1, linestyle=":")
@@ -117,3 +89,49 @@ def address_maps(learners: Mapping[str, SequenceLearner], problem: Problem, path
                 panel.set_ylabel(f"{name} cell")
     figure.colorbar(image, ax=panels, label="read weight; change relative to the largest", shrink=0.8)
     figure.savefig(path, dpi=140)
+
+
+def trace_figure(record: Trace) -> Figure:
+    """Draw the first problem of a trace: where each head was, cells over time, and what the cells held half-way.
+
+    Half-way is before the first answer. Of a model without cells: what was shown and what was answered.
+    """
+    figure = Figure(figsize=(7.0, 1.0 + 1.9 * max(1, len(record.heads))), layout="constrained", dpi=80)
+    first = int(record.mask[:, 0].int().argmax())
+    if not record.heads:
+        panel = figure.subplots()
+        steps = range(len(record.mask))
+        panel.step(steps, record.shown[:, 0, 0].tolist(), where="mid", label="shown")
+        panel.step(steps, (record.answer * record.mask)[:, 0].tolist(), where="mid", label="answered")
+        panel.set(xlabel="time step", ylabel="symbol")
+        panel.legend()
+        return figure
+    grid = figure.add_gridspec(len(record.heads), 2, width_ratios=(3, 2))
+    for row, head in enumerate(record.heads):
+        panel = figure.add_subplot(grid[row, 0])
+        values = record.weights[:, 0, row].T.cpu().numpy()
+        panel.imshow(values, aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+        panel.axvline(first - 0.5, color="white", linewidth=1, linestyle=":")
+        panel.set(title=f"{head}: where it was", ylabel="cell")
+    panel.set_xlabel("time step (dotted: answers begin)")
+    panel = figure.add_subplot(grid[:, 1])
+    contents = record.memory[first].cpu().numpy()
+    most = max(abs(contents).max(), 1e-9)
+    image = panel.imshow(
+        contents, aspect="auto", origin="lower", cmap="coolwarm", vmin=-most, vmax=most, interpolation="nearest"
+    )
+    panel.set(title="cells, before the first answer", xlabel="position in the cell", ylabel="cell")
+    figure.colorbar(image, ax=panel)
+    for panel in figure.axes[:-1]:
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+    if contents.shape[1] == 1:
+        figure.axes[-2].set_xticks([0])
+    return figure
+
+
+def pixels(figure: Figure) -> NDArray[np.uint8]:
+    """A figure as an image, (height, width, 3)."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

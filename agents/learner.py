@@ -88,3 +88,19 @@ class Learner(nn.Module, ABC):
         greedy: bool = True,
     ) -> Score | None:
         """Play fresh problems of the given lengths without learning; None where the learner cannot be run at them."""
+
+
+def explained_variance(value: Tensor, cost_to_go: Tensor, mask: Tensor) -> Tensor:
+    """How much of the spread of the costs-to-go a baseline foresees, a scalar on the device.
+
+    1 where it foresees all of it, 0 where it is as good as their mean, less where it is worse (cut off at -1).
+
+    Args:
+        value: what the baseline said, broadcastable to (T, B).
+        cost_to_go: what came, (T, B).
+        mask: where a choice was made, (T, B).
+    """
+    weight = mask / mask.sum()
+    error = cost_to_go - value
+    spreads = [((x - (x * weight).sum()).square() * weight).sum() for x in (error, cost_to_go)]
+    return (1 - spreads[0] / spreads[1].clamp(min=torch.finfo(error.dtype).tiny)).clamp(min=-1)

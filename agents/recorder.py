@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,49 @@ from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
 from hardmem.agents.checkpoints import save_checkpoint
 from hardmem.agents.config import TrainConfig, to_json
+from hardmem.agents.figures import pixels, trace_figure
 from hardmem.agents.progress import Progress
 from hardmem.agents.runs import RESULTS, RunError, write_json
+from hardmem.agents.trace import Trace, diagnose
+
+TAGS = {
+    "accuracy": "1_learning/accuracy",
+    "return": "1_learning/return",
+    "entropy": "4_choices/entropy",
+    "baseline_loss": "6_baseline/loss",
+    "explained_variance": "6_baseline/explained_variance",
+    "grad_norm": "5_gradient/norm",
+    "gradient_variance": "5_gradient/variance",
+    "gradient_signal_to_noise": "5_gradient/signal_to_noise",
+}
+"""Where the page shows a metric; any other is shown under 1_learning. Numbers keep the groups in order of interest."""
+
+LAYOUT = {
+    "Is it learning?": {
+        "exact sequences": ["Multiline", ["1_learning/exact"]],
+        "single answers": ["Multiline", ["1_learning/accuracy"]],
+        "return of an episode": ["Multiline", ["1_learning/return"]],
+        "problem length": ["Multiline", ["1_learning/length"]],
+    },
+    "What does it remember?": {
+        "right answers by lag": ["Multiline", ["2_recall/.*"]],
+        "cells touched (share), evenness of their use": ["Multiline", ["3_memory/.*"]],
+        "entropy, nats per choice": ["Multiline", ["4_choices/.*"]],
+    },
+    "How good are its gradients?": {
+        "norm": ["Multiline", ["5_gradient/norm"]],
+        "variance, estimated": ["Multiline", ["5_gradient/variance"]],
+        "explained variance of the baseline": ["Multiline", ["6_baseline/explained_variance"]],
+    },
+}
+"""The page "Custom scalars": titles, charts, and the curves in each."""
+
+LAG_GROUPS = 8
+"""Lags are shown in at most so many groups of equal width."""
 
 
 class Recorder:
@@ -26,28 +65,64 @@ class Recorder:
     """
 
     def __init__(self, folder: Path, config: TrainConfig, since: Progress) -> None:
-        self.folder = folder
+        self.folder, self.config = folder, config
         resumed = since.update > 0
         self.writer = SummaryWriter(str(folder), purge_step=since.steps + 1 if resumed else None)
         if not resumed:
             self.writer.add_text("config", f"```json\n{to_json(config)}\n```")
+            self.writer.add_custom_scalars(LAYOUT)
 
     def log(self, progress: Progress) -> None:
         """Add one point to every curve, over transitions (an environment's steps, or a sequence's)."""
-        scalars = {"validation/exact": progress.exact, "curriculum/length": progress.length}
-        scalars |= {"throughput/steps_per_second": progress.steps / progress.seconds}
-        scalars |= {f"train/{name}": value for name, value in progress.metrics.items()}
+        scalars = {"1_learning/exact": progress.exact, "1_learning/length": progress.length}
+        scalars |= {"7_speed/steps_per_second": progress.steps / progress.seconds}
+        scalars |= {TAGS.get(name, f"1_learning/{name}"): value for name, value in progress.metrics.items()}
+        self._scalars(scalars, progress.steps)
+
+    def inspect(self, record: Trace, steps: int, *, picture: bool) -> None:
+        """Add what a trace says: recall by lag, entropy by factor, use of the cells; and its picture, if wanted."""
+        diagnosis = diagnose(record)
+        groups: dict[str, list[float]] = {}
+        width = -(-len(record.mask) // LAG_GROUPS)
+        for lag, share in diagnosis.recall.items():
+            low = (lag - 1) // width * width + 1
+            groups.setdefault(f"2_recall/lag_{low:02d}_to_{low + width - 1:02d}", []).append(share)
+        scalars = {tag: sum(shares) / len(shares) for tag, shares in groups.items()}
+        scalars |= {
+            f"4_choices/entropy_of_{name.replace(':', '').replace(' ', '_')}": nats
+            for name, nats in diagnosis.entropy.items()
+        }
+        if diagnosis.cells_touched is not None and diagnosis.evenness is not None:
+            scalars |= {"3_memory/cells_touched": diagnosis.cells_touched, "3_memory/evenness": diagnosis.evenness}
+        self._scalars(scalars, steps)
+        if picture:
+            self.writer.add_image("one_problem", pixels(trace_figure(record)), steps, dataformats="HWC")
+
+    def _scalars(self, scalars: dict[str, float], steps: int) -> None:
         for name, value in scalars.items():
-            self.writer.add_scalar(name, value, progress.steps)
+            self.writer.add_scalar(name, value, steps)
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a checkpoint; the events of everything before it are on the disk first, so that no curve has a gap."""
         self.writer.flush()
         save_checkpoint(self.folder, state)
 
-    def finish(self, results: dict[str, Any]) -> None:
-        """Write the results of a finished training."""
+    def finish(self, results: dict[str, Any], steps: int) -> None:
+        """Write the results of a finished training, and its line in the table of hyper-parameters."""
+        final = {"8_final/solved": float(results["solved"] is not None)}
+        for length, result in results["evaluation"].items():
+            if result is not None:
+                final[f"8_final/exact_at_{length}"] = result["greedy"]["exact"]
+        self._scalars(final, steps)
+        fields = {name: _plain(value) for name, value in dataclasses.asdict(self.config).items()}
+        fields = {name: value for name, value in fields.items() if not name.endswith("_every")}  # they change nothing
+        for summary in hparams(fields, final):  # not add_hparams: it makes a run of its own inside this one
+            self.writer._get_file_writer().add_summary(summary)
         write_json(self.folder / RESULTS, results)
+
+
+def _plain(value: object) -> bool | int | float | str:
+    return value if isinstance(value, bool | int | float | str) else str(value)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hardmem.access import AccessRecord
 from hardmem.agents.config import AgentConfig
-from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage
+from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage, explained_variance
 from hardmem.agents.policies import Policy, choose
 from hardmem.baselines import make_baseline
 from hardmem.envs import ENVIRONMENTS, Dynamics, State, make_dynamics
@@ -123,11 +123,13 @@ class AgentLearner(Learner):
             group_size=config.group_size,
         )
         cost = -rollout.reward
-        baseline = self.baseline(cost_to_go(cost), rollout.features.detach(), rollout.mask)
+        to_go = cost_to_go(cost)
+        baseline = self.baseline(to_go, rollout.features.detach(), rollout.mask)
         entropy = rollout.record.entropy.mean(dim=-1).sum() / rollout.mask.sum()  # nats per choice
         loss = surrogate(rollout.record.log_prob, cost, baseline=baseline.value)
         returns = rollout.reward.sum(dim=0)
         metrics = {"return": returns.mean(), "loss": loss, "entropy": entropy, "baseline_loss": baseline.loss}
+        metrics["explained_variance"] = explained_variance(baseline.value, to_go, rollout.mask)
         return Batch(
             loss=loss - config.entropy_coef * stage.exploration * entropy + baseline.loss,
             metrics={name: value.detach() for name, value in metrics.items()},

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hardmem.access import DRAWN, HARD, AccessRecord
 from hardmem.agents.config import SequenceConfig
-from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage
+from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage, explained_variance
 from hardmem.baselines import make_baseline
 from hardmem.estimators import cost_to_go, surrogate
 from hardmem.estimators.schedules import is_soft
@@ -108,11 +108,13 @@ class SequenceLearner(Learner):
         else:
             step = torch.arange(task.num_steps, device=device) / task.num_steps
             features = torch.cat([inputs, step[:, None, None].expand(-1, inputs.shape[1], 1)], dim=-1)
-            baseline = self.baseline(cost_to_go(cost.detach()), features, torch.ones_like(cost))
+            to_go, always = cost_to_go(cost.detach()), torch.ones_like(cost)
+            baseline = self.baseline(to_go, features, always)
             loss = surrogate(record.log_prob, cost, baseline=baseline.value)
             bonus = config.entropy_coef * stage.exploration * record.entropy.mean()
             objective = loss - bonus + baseline.loss
             metrics |= {"entropy": record.entropy.mean().detach(), "baseline_loss": baseline.loss.detach()}
+            metrics["explained_variance"] = explained_variance(baseline.value, to_go, always)
         return Batch(
             loss=objective,
             metrics=metrics | {"loss": loss.detach()},

@@ -23,11 +23,15 @@ from hardmem.agents.reinforce import AgentLearner
 from hardmem.agents.runs import CONFIG, RunError, create_run, locked, read_config, write_config
 from hardmem.agents.sequence import SequenceLearner
 from hardmem.agents.signals import Interrupted, StopRequest
+from hardmem.agents.trace import Trace, trace
+from hardmem.estimators.analysis import GradientVariance
 
 SOLVED = 0.99
 """Share of exact greedy sequences over all lengths at which a task counts as solved."""
 EXAMINED = 500
 """Fresh problems per length in the examination at the end of a run."""
+INSPECTED = 50
+"""Problems played for a look inside."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +76,8 @@ class Training:
         self.learner = make_learner(config, self.device)
         self.generators = Generators.seeded(config.seed, self.device)
         self.optimizer = torch.optim.Adam(self.learner.parameters(), lr=config.learning_rate)
+        actor = [parameter for name, parameter in self.learner.named_parameters() if not name.startswith("baseline.")]
+        self.noise = GradientVariance(actor)
         self.curriculum = Curriculum(config.start_length, config.max_length, config.promote_at)
         self.progress, self.curve = Progress(), list[Progress]()
         self.solved: Progress | None = None
@@ -95,6 +101,7 @@ class Training:
 
         self.optimizer.zero_grad(set_to_none=True)
         batch.loss.backward()
+        self.noise.update()
         grad_norm = nn.utils.clip_grad_norm_(self.learner.parameters(), self.config.max_grad_norm)
 
         progress = self.progress
@@ -109,7 +116,9 @@ class Training:
         self.optimizer.step()
         if not due:
             return None
-        return self._validate({name: float(value) for name, value in {**batch.metrics, "grad_norm": grad_norm}.items()})
+        noise = {"gradient_variance": self.noise.variance(), "gradient_signal_to_noise": self.noise.signal_to_noise()}
+        metrics = {**batch.metrics, "grad_norm": grad_norm, **noise}
+        return self._validate({name: float(value) for name, value in metrics.items()})
 
     def _stage(self) -> Stage:
         """What the next update is to draw, and how much of the entropy bonus it still gets."""
@@ -162,6 +171,7 @@ class Training:
             "config": to_json(self.config),
             "learner": self.learner.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "noise": self.noise.state_dict(),
             "generators": [generator.get_state() for generator in self.generators],
             "curriculum": dataclasses.asdict(self.curriculum),
             "progress": dataclasses.asdict(self.progress),
@@ -181,6 +191,7 @@ class Training:
             raise ValueError(f"it is of another run: its configuration differs in {differing}")
         self.learner.load_state_dict(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.noise.load_state_dict(state["noise"])
         for generator, random_state in zip(self.generators, state["generators"], strict=True):
             generator.set_state(random_state)
         self.curriculum = Curriculum(**state["curriculum"])
@@ -288,6 +299,9 @@ def _record(
                     recorder.log(point)
                     if on_progress is not None:
                         on_progress(point)
+                if training.done() or update % config.inspect_every == 0 or update % config.picture_every == 0:
+                    picture = training.done() or update % config.picture_every == 0
+                    recorder.inspect(_look_inside(training), training.progress.steps, picture=picture)
                 if training.done() or stop.signal is not None or update % config.checkpoint_every == 0:
                     recorder.save(training.state_dict())
                     saved = update
@@ -302,7 +316,7 @@ def _record(
                     f"`hardmem resume {folder}`",
                     128 + stop.signal,
                 )
-        recorder.finish(_results(training, lengths, problems))
+        recorder.finish(_results(training, lengths, problems), training.progress.steps)
 
 
 def examine(learner: Learner, max_length: int, generator: torch.Generator) -> Score:
@@ -311,6 +325,12 @@ def examine(learner: Learner, max_length: int, generator: torch.Generator) -> Sc
     score = learner.score(learner.config.eval_problems, generator, max_length=max_length, min_length=shortest)
     assert score is not None, "a learner can be run at the lengths it is trained on"
     return score
+
+
+def _look_inside(training: Training) -> Trace:
+    """A few problems, always the same ones, played greedily: no stream of random numbers is touched."""
+    generator = torch.Generator(training.device).manual_seed(training.config.seed)
+    return trace(training.learner, INSPECTED, generator, max_length=training.config.max_length)
 
 
 def _results(training: Training, lengths: Sequence[int] | None, problems: int) -> dict[str, Any]:

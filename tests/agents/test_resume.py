@@ -349,7 +349,7 @@ def test_tensorboard_shows_a_resumed_run_as_one_curve(tmp_path):
     _, result = resume(tmp_path / "run")
     events = EventAccumulator(str(tmp_path / "run"))
     events.Reload()
-    points = events.Scalars("validation/exact")
+    points = events.Scalars("1_learning/exact")
     assert [point.step for point in points] == [point.steps for point in result.curve]
     assert [point.value for point in points] == pytest.approx([point.exact for point in result.curve])
 

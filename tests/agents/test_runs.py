@@ -41,10 +41,25 @@ def test_tensorboard_shows_the_curve(tmp_path):
     events = EventAccumulator(str(tmp_path / "run"))
     events.Reload()
     assert "config/text_summary" in events.Tags()["tensors"]
-    points = events.Scalars("validation/exact")
+    points = events.Scalars("1_learning/exact")
     assert [point.step for point in points] == [point.steps for point in outcome.curve]
     assert [point.value for point in points] == pytest.approx([point.exact for point in outcome.curve])
-    assert {"train/return", "train/entropy", "train/grad_norm", "curriculum/length"} <= set(events.Tags()["scalars"])
+    assert set(events.Tags()["scalars"]) == {
+        "1_learning/exact", "1_learning/accuracy", "1_learning/return", "1_learning/loss", "1_learning/length",
+        "2_recall/lag_02_to_02", "2_recall/lag_03_to_03",
+        "3_memory/cells_touched", "3_memory/evenness",
+        "4_choices/entropy", "4_choices/entropy_of_address_0", "4_choices/entropy_of_write_0",
+        "4_choices/entropy_of_answer",
+        "5_gradient/norm", "5_gradient/variance", "5_gradient/signal_to_noise",
+        "6_baseline/loss", "6_baseline/explained_variance",
+        "7_speed/steps_per_second",
+        "8_final/solved", "8_final/exact_at_2", "8_final/exact_at_4",
+    }  # fmt: skip
+    assert events.Tags()["images"] == ["one_problem"]
+    assert {"custom_scalars__config__", "_hparams_/experiment", "_hparams_/session_end_info"} <= set(
+        events.summary_metadata
+    ) | set(events.Tags()["tensors"])
+    assert [path for path in (tmp_path / "run").iterdir() if path.is_dir()] == []  # no run inside the run
 
 
 def test_an_existing_folder_is_left_alone(tmp_path):
