@@ -305,19 +305,18 @@ class _Write(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.sequence, ctx.writes = sequence, sequence.writes
         sequence.write(HardAddress(index), erase, add)
-        ctx.old = sequence.old[-1]
-        ctx.save_for_backward(erase, index)
+        ctx.save_for_backward(erase, index, sequence.old[-1])
         return order.new_empty(0)
 
     @staticmethod
     def backward(ctx: Any, _: Tensor | None) -> tuple[None, Tensor, Tensor, None, None]:
         total = ctx.sequence.enter_backward(ctx.writes)
-        erase, index = ctx.saved_tensors
+        erase, index, old = ctx.saved_tensors
         rows = _rows(index, total)
         gradient = total.gather(1, rows)  # of each head's cell after the write, (B, H, W)
         keep, others = _kept(erase, index)
         total.scatter_(1, rows, gradient * keep)
-        return None, -gradient * ctx.old * others, gradient, None, None
+        return None, -gradient * old * others, gradient, None, None
 
 
 def _kept(erase: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from hardmem.access import AccessRecord, make_access
 from hardmem.addressing import AddressDistribution
 from hardmem.bank import Bank, Contents, Memory
-from hardmem.memory import Address, HardAddress, SoftAddress, read, select_heads, write
+from hardmem.fused import Layout, move_write_read
+from hardmem.memory import Address, HardAddress, SoftAddress, as_weights, read, select_heads, write
 from hardmem.models.controllers import Hidden, make_controller
-from hardmem.schemes import make_scheme
+from hardmem.schemes import ContentLocation, make_scheme
 
 HEADS = ("read", "write", "read-write")
 ORDERS = ("read-write-move", "move-write-read")
@@ -61,6 +62,9 @@ class NTM(nn.Module):
         memory_init: the constant every cell starts with (Collier & Beel 2018 recommend 1e-6); heads start at cell 0.
         batch_first: whether inputs and outputs are (B, T, ...) instead of (T, B, ...).
 
+    The soft machine of the paper runs as one fused operation per step; set the attribute `fused` to False for the same
+    numbers from separate operations, as second derivatives need them.
+
     Raises:
         ValueError: if a name is unknown, a size is below 1, or no head reads or none writes.
     """
@@ -99,6 +103,7 @@ class NTM(nn.Module):
         self.input_size, self.num_heads = input_size, len(heads)
         self.num_cells, self.cell_width = num_cells, cell_width
         self.access, self.order, self.bypass = access, order, bypass
+        self.fused = True
         self.memory_init, self.batch_first = memory_init, batch_first
 
         read_size = len(self.reading) * cell_width
@@ -199,6 +204,10 @@ class NTM(nn.Module):
             features, hidden = self._control(inputs, read_vector, state.hidden)
             memory = self._write(state.memory, state.address, features)
             address, record = self._move(memory, state.address, features, generator)
+        elif self.fused and self.access == "soft" and isinstance(self.scheme, ContentLocation):
+            features, hidden = self._control(inputs, state.read, state.hidden)
+            memory, address, read_vector = self._fused_step(self.scheme, state, features)
+            record = None
         else:
             features, hidden = self._control(inputs, state.read, state.hidden)
             address, record = self._move(state.memory, state.address, features, generator)
@@ -211,6 +220,19 @@ class NTM(nn.Module):
         raw = self.address_layer(features).unflatten(-1, (self.num_heads, -1))
         distribution: AddressDistribution = self.scheme(raw, previous, memory)
         return distribution
+
+    def _fused_step(
+        self, scheme: ContentLocation, state: NTMState, features: Tensor
+    ) -> tuple[Tensor, SoftAddress, Tensor]:
+        """Move, write and read as one operation."""
+        if isinstance(state.memory, Contents):
+            raise ValueError("soft access touches every cell: keep the memory in a tensor, not in a bank")
+        raw = self.address_layer(features).unflatten(-1, (self.num_heads, -1))
+        raw_write = self.write_layer(features).unflatten(-1, (len(self.writing), 2, self.cell_width))
+        layout = Layout(tuple(self.reading), tuple(self.writing), scheme.offsets)
+        previous = as_weights(state.address, state.memory.shape[1], state.memory.dtype)
+        memory, weights, rows = move_write_read(state.memory, previous, raw, raw_write, layout)
+        return memory, SoftAddress(weights), rows.flatten(1)
 
     def _control(self, inputs: Tensor, read_vector: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
         seen = read_vector if self.read_gate is None else self.read_gate * read_vector
