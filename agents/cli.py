@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from hardmem.agents.compare import LENGTHS, compare, jobs_of, slug
+from hardmem.agents.compare import LENGTHS, plan_of, slug
 from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, resolve_device
 from hardmem.agents.config_files import read_toml
 from hardmem.agents.doctor import devices, self_test, versions
@@ -25,6 +25,7 @@ from hardmem.agents.evaluation import evaluate
 from hardmem.agents.figures import address_maps, learning_curves
 from hardmem.agents.learner import Generators, Learner
 from hardmem.agents.listings import environments, estimators, models
+from hardmem.agents.plans import PLAN, TABLE, begin, carry_out, read_plan
 from hardmem.agents.progress import Progress
 from hardmem.agents.report import comparison_table, live_comparison
 from hardmem.agents.runs import RESULTS, load, read_config
@@ -89,11 +90,18 @@ def _train_command(default: Any) -> Callable[..., None]:
 def resume_command(run: tyro.conf.Positional[Path], max_updates: int | None = None, quiet: bool = False) -> None:
     """Go on with a run that was stopped or killed, from its last checkpoint, as if nothing had happened.
 
+    A comparison or a sweep goes on, too: with the trainings under way and those that were not begun.
+
     Args:
-        run: the run's folder.
-        max_updates: another budget than it was begun with.
+        run: the run's folder, or that of a comparison or sweep.
+        max_updates: another budget than it was begun with; of a single run.
         quiet: print nothing but errors.
     """
+    if (run / PLAN).exists():
+        if max_updates is not None:
+            raise ValueError(f"{str(run)!r} holds many runs: --max-updates is for one of them")
+        _follow_plan(run, None, "pool", quiet)
+        return
     config = read_config(run)
     if max_updates is not None:
         config = dataclasses.replace(config, max_updates=max_updates)
@@ -154,38 +162,50 @@ def compare_command(
     task: tyro.conf.Positional[str] = "copy",
     name: str | None = None,
     runs: Path = Path("runs"),
-    seeds: int = 3,
+    seeds: int = 5,
     problems: int = 500,
     device: str = "auto",
     workers: int | None = None,
+    quiet: bool = False,
 ) -> None:
-    """Train hard and soft memory access side by side on one task: one table, two pictures, everything in one folder.
+    """Train hard and soft memory access side by side on one task: a table with intervals, two pictures, one folder.
 
     Args:
         task: what to learn; "copy".
         name: folder inside `runs`; by default the first free of copy-1, copy-2, ... It must not exist yet.
         runs: folder that holds the runs.
-        seeds: trainings per method.
+        seeds: trainings per method; fewer than five say little.
         problems: fresh problems per length in the final examination.
         device: "auto" (CUDA where there is one), "cpu", "cuda".
         workers: processes at a time; by default one per core, and one on a GPU.
+        quiet: print nothing but errors.
     """
-    console = Console()
     folder = _folder(runs, name, task)
-    jobs = jobs_of(task, seeds, folder, device)
-    with live_comparison(jobs, console) as on_report:
-        results = compare(
-            task, folder, seeds=seeds, problems=problems, device=device, workers=workers, on_report=on_report
-        )
-    _wide().print(comparison_table(results))
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    begin(folder, plan_of(task, folder, seeds=seeds, problems=problems, lengths=LENGTHS, device=device))
+    _follow_plan(folder, workers, "pool", quiet)
+
+
+def _follow_plan(folder: Path, workers: int | None, backend: str, quiet: bool) -> None:
+    """Carry out what is left of a plan, show it, and leave pictures of it."""
+    plan = read_plan(folder)
+    console = Console(quiet=quiet)
+    with live_comparison(plan.jobs, console) as on_report:
+        results = carry_out(folder, workers=workers, backend=backend, on_report=on_report)
+    if not quiet:
+        _wide().print(comparison_table(results))
     learning_curves(results, folder / "learning_curves.png")
-    learners = {title: load(folder / f"{slug(method)}-seed0")[0] for title, method in _PICTURED.items()}
-    shown = {title: learner for title, learner in learners.items() if isinstance(learner, SequenceLearner)}
-    longest = next(iter(shown.values())).config.max_length
-    symbols = [(37 * step) % 256 + 1 for step in range(longest)]
-    address_maps(shown, next(iter(shown.values())).task.problem(symbols), folder / "addresses.png")
     console.print(f"curves:      {folder / 'learning_curves.png'}", highlight=False)
-    console.print(f"addresses:   {folder / 'addresses.png'}", highlight=False)
+    pictured = [folder / f"{slug(method)}-seed0" for method in _PICTURED.values()]
+    if all(run.exists() for run in pictured):
+        learners = dict(zip(_PICTURED, (load(run)[0] for run in pictured), strict=True))
+        shown = {title: learner for title, learner in learners.items() if isinstance(learner, SequenceLearner)}
+        longest = next(iter(shown.values())).config.max_length
+        symbols = [(37 * step) % 256 + 1 for step in range(longest)]
+        address_maps(shown, next(iter(shown.values())).task.problem(symbols), folder / "addresses.png")
+        console.print(f"addresses:   {folder / 'addresses.png'}", highlight=False)
+    console.print(f"table:       {folder / RESULTS}, {folder / TABLE}", highlight=False)
     _say_where(console, folder)
 
 

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from hardmem.agents.sequence import SequenceLearner
+from hardmem.agents.statistics import bootstrap
 from hardmem.agents.trace import Trace, trace_model
 from hardmem.tasks import Problem
 
@@ -28,7 +29,7 @@ AXES = {"rollouts": "sequences played (rollouts)", "seconds": "seconds on one co
 
 
 def learning_curves(results: Mapping[str, Any], path: Path) -> None:
-    """Draw every method's validation score over rollouts and over seconds: mean of the seeds, band from worst to best.
+    """Draw every method's validation score over rollouts and over seconds: interquartile mean, 95 % bootstrap band.
 
     Args:
         results: as `compare` returns them.
@@ -38,9 +39,9 @@ def learning_curves(results: Mapping[str, Any], path: Path) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     for panel, (unit, label) in zip(panels, AXES.items(), strict=True):
         for color, (method, entry) in zip(COLORS, results["methods"].items(), strict=False):
-            grid, low, mean, high = _band([seed["curve"] for seed in entry["seeds"]], unit)
+            grid, low, middle, high = _band([seed["curve"] for seed in entry["seeds"]], unit)
             panel.fill_between(grid, low, high, color=color, alpha=0.15, linewidth=0)
-            panel.plot(grid, mean, color=color, linewidth=2, label=method)
+            panel.plot(grid, middle, color=color, linewidth=2, label=method)
         panel.set(xscale="log", xlabel=label, ylim=(-0.02, 1.02))
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
@@ -51,14 +52,15 @@ def learning_curves(results: Mapping[str, Any], path: Path) -> None:
 
 
 def _band(curves: Sequence[Sequence[Mapping[str, float]]], unit: str) -> tuple[NDArray[np.float64], ...]:
-    """Curves of several seeds on one grid: (grid, lowest, mean, highest). One that ended keeps its last value."""
+    """Curves of several seeds on one grid: (grid, low, middle, high). One that ended keeps its last value."""
     last = max(curve[-1][unit] for curve in curves)
     first = max(curve[0][unit] for curve in curves)
-    grid = np.geomspace(first, max(last, first * 1.01), 200)
+    grid = np.geomspace(first, max(last, first * 1.01), 100)
     values = np.stack(
         [np.interp(grid, [point[unit] for point in curve], [point["exact"] for point in curve]) for curve in curves]
     )
-    return grid, values.min(axis=0), values.mean(axis=0), values.max(axis=0)
+    bands = np.array([bootstrap(column) for column in values.T])  # (grid, 3)
+    return grid, bands[:, 1], bands[:, 0], bands[:, 2]
 
 
 def address_maps(learners: Mapping[str, SequenceLearner], problem: Problem, path: Path) -> None:

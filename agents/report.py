@@ -11,18 +11,19 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from hardmem.agents.compare import Job
+from hardmem.agents.plans import Job
 from hardmem.agents.progress import Progress
 
 
 def comparison_table(results: Mapping[str, Any]) -> Table:
-    """A column per method: size, cost of learning, and exact sequences at every length; mean and (worst seed)."""
+    """A column per method: size, cost of learning, mean (worst), and exact sequences, interquartile mean [interval]."""
     methods = results["methods"]
     seeds = len(next(iter(methods.values()))["seeds"])
     table = Table(
-        title=f"{results['task']}: mean (worst) of {seeds} seeds on {results['hardware']}",
-        caption="solved: 99 % exact greedy sequences at all training lengths, on validation, at the cost in problems, "
-        "rollouts and seconds. Then exact sequences in % on fresh problems, without further training.",
+        title=f"{results['task']}: {seeds} seeds on {results['hardware']}",
+        caption="solved: 99 % exact greedy sequences at all training lengths, on validation, with Wilson's interval "
+        "of the rate (95 %); then the cost in problems, rollouts and seconds, mean (worst). Below: exact sequences in % on "
+        "fresh problems without further training, interquartile mean [95 % bootstrap interval].",
         box=box.SIMPLE_HEAVY,
         pad_edge=False,
     )
@@ -32,14 +33,19 @@ def comparison_table(results: Mapping[str, Any]) -> Table:
     entries = [entry["seeds"] for entry in methods.values()]
     solved = [[row["solved"] for row in rows if row["solved"]] for rows in entries]
     table.add_row("parameters", *(f"{rows[0]['parameters']:,}" for rows in entries))
-    table.add_row("solved", *(f"{len(at)}/{len(rows)}" for at, rows in zip(solved, entries, strict=True)))
+    rates = [entry["summary"]["solved"] for entry in methods.values()]
+    counts = [f"{len(at)}/{len(rows)}" for at, rows in zip(solved, entries, strict=True)]
+    table.add_row(
+        "solved",
+        *(f"{n} \\[{100 * low:.0f}, {100 * high:.0f}]" for n, (_, low, high) in zip(counts, rates, strict=True)),
+    )
     for unit, form in (("problems", "{:,.0f}"), ("rollouts", "{:,.0f}"), ("seconds", "{:,.1f}")):
         table.add_row(unit, *(_mean_worst([row[unit] for row in at], max, form) for at in solved))
     table.add_section()
     for kind in ("greedy", "sampled"):
         for length in results["lengths"]:
             heading = f"{kind}, {_length_heading(results, length)}"
-            table.add_row(heading, *(_exact(rows, str(length), kind) for rows in entries))
+            table.add_row(heading, *(_exact(entry["summary"], str(length), kind) for entry in methods.values()))
         table.add_section()
     return table
 
@@ -49,12 +55,12 @@ def _length_heading(results: Mapping[str, Any], length: int) -> str:
     return f"1-{length}" if length in longest else f"{length:,}"
 
 
-def _exact(rows: Sequence[Mapping[str, Any]], length: str, kind: str) -> str:
+def _exact(summary: Mapping[str, Any], length: str, kind: str) -> str:
     """Exact sequences in %; a dash where the method cannot be run at that length."""
-    evaluations = [row["evaluation"][length] for row in rows]
-    if None in evaluations:
+    if summary["exact"][length] is None:
         return "-"
-    return _mean_worst([100 * evaluation[kind]["exact"] for evaluation in evaluations], min, "{:.1f}")
+    middle, low, high = (100 * number for number in summary["exact"][length][kind])
+    return f"{middle:.1f} \\[{low:.0f}, {high:.0f}]"
 
 
 def _mean_worst(values: Sequence[float], worst: Callable[[Sequence[float]], float], form: str) -> str:

@@ -29,7 +29,7 @@ class Interrupted(KeyboardInterrupt):
 class StopRequest:
     """While this lasts, the first SIGINT or SIGTERM is noted instead of obeyed; what comes after it is obeyed.
 
-    Signals reach a program's main thread only, so elsewhere this does nothing.
+    Signals reach a program's main thread only, so elsewhere this does nothing; one that is ignored stays ignored.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,8 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(

@@ -18,6 +18,8 @@ from hardmem.agents import SequenceConfig, load, train
 from hardmem.agents import compare as module
 from hardmem.agents.cli import main
 from hardmem.agents.compare import METHODS, compare
+from hardmem.agents.plans import summary, table
+from hardmem.agents.progress import Progress
 from hardmem.agents.report import LiveComparison, comparison_table
 from hardmem.agents.sequence import MODELS
 from hardmem.estimators import ESTIMATORS
@@ -62,29 +64,41 @@ def test_the_table_says_what_was_measured():
     """Two seeds by hand: means, worst seeds, a method that cannot be run at a length, one that was never solved."""
 
     def row(exact, seconds, longer):
-        score = {"greedy": {"exact": exact}, "sampled": {"exact": exact / 2}}
-        solved = None if seconds is None else {"problems": 10, "rollouts": 80, "seconds": seconds}
-        return {"parameters": 1234, "solved": solved, "evaluation": {"10": score, "20": score if longer else None}}
+        score = {kind: {"exact": share, "accuracy": 1.0} for kind, share in (("greedy", exact), ("sampled", exact / 2))}
+        solved = None if seconds is None else {"update": 7, "problems": 10, "rollouts": 80, "seconds": seconds}
+        return {
+            "seed": 0,
+            "parameters": 1234,
+            "solved": solved,
+            "evaluation": {"10": score, "20": score if longer else None},
+        }
 
     methods = {
         "one": {"config": {"max_length": 10}, "seeds": [row(1.0, 2.0, True), row(0.9, 4.0, True)]},
         "two": {"config": {"max_length": 10}, "seeds": [row(0.5, None, False), row(0.5, None, False)]},
     }
+    for entry in methods.values():
+        entry["summary"] = summary(entry["seeds"])
     results = {"task": "copy", "hardware": "a machine", "lengths": [10, 20], "methods": methods}
     console = Console(width=120)
     with console.capture() as capture:
         console.print(comparison_table(results))
     lines = [" ".join(line.split()) for line in capture.get().splitlines()]
-    assert "solved 2/2 0/2" in lines
+    assert "solved 2/2 [34, 100] 0/2 [0, 66]" in lines
     assert "seconds 3.0 (4.0) -" in lines
-    assert "greedy, 1-10 95.0 (90.0) 50.0 (50.0)" in lines
-    assert "sampled, 20 47.5 (45.0) -" in lines
+    assert "greedy, 1-10 95.0 [90, 100] 50.0 [50, 50]" in lines
+    assert "sampled, 20 47.5 [45, 50] -" in lines
+    rows = table(results).splitlines()
+    assert rows[0].startswith("task,method,seed,parameters,solved_update,solved_problems")
+    assert rows[1] == "copy,one,0,1234,7,10,80,2.0,10,greedy,1.0,1.0"
+    assert rows[-1] == "copy,two,0,1234,,,,,10,sampled,0.25,1.0"
+    assert len(rows) == 1 + 2 * 4 + 2 * 2
 
 
 def test_the_command_leaves_everything_in_one_folder(tiny, tmp_path, monkeypatch, capsys):
     """Table, two pictures, a run folder per training that `eval` reads; a second call takes the next free name."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hardmem.agents.cli.compare.__kwdefaults__", {**compare.__kwdefaults__, "lengths": (2, 4)})
+    monkeypatch.setattr("hardmem.agents.cli.LENGTHS", (2, 4))
     main(["compare", "copy", "--seeds", "1", "--problems", "5"])
     folder = Path("runs/copy-1")
     out = capsys.readouterr().out
@@ -211,10 +225,10 @@ def test_bad_input_is_one_sentence_and_exit_code_two(arguments, message, tmp_pat
 
 def test_the_live_view_follows_its_jobs(tiny, tmp_path):
     """Waiting, running with rate and remaining time, done."""
-    jobs = module.jobs_of("copy", 1, tmp_path)
+    jobs = module.plan_of("copy", tmp_path, seeds=1).jobs
     view = LiveComparison(jobs)
     metrics = {"accuracy": 0.5, "loss": 0.25, "return": 0.75}
-    view.update(jobs[0], module.Progress(update=5, rollouts=100, seconds=2.0, length=2, exact=0.5, metrics=metrics))
+    view.update(jobs[0], Progress(update=5, rollouts=100, seconds=2.0, length=2, exact=0.5, metrics=metrics))
     console = Console(width=140)
 
     def shown():
