@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, Task, at_least, pick, shuffled
+from hardmem.tasks.base import Problem, Task, at_least, looked_up, pick, shuffled, time_first
 
 MAX_ITEMS = 65_536
-"""Distinct items a task may draw from: they are drawn by shuffling all of them."""
+"""Distinct items a task may draw from: far more than it shows, and few enough to draw them from a float32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,11 +99,11 @@ class AssociativeRecall(Task):
             self.min_length, self.max_length + 1, (num_problems,), generator=generator, device=device
         )
         num_codes = self.num_symbols**self.item_length
-        codes = shuffled(torch.full_like(lengths, num_codes), num_codes, generator)[: self.max_length + 1]
+        codes = shuffled(torch.full_like(lengths, num_codes), self.max_length + 1, generator)
         place = self.num_symbols ** torch.arange(self.item_length, device=device)
-        items = codes.unsqueeze(1) // place[:, None] % self.num_symbols + 1  # (L + 1, W, B)
+        items = codes.unsqueeze(2) // place % self.num_symbols + 1  # (B, L + 1, W)
         asked = (torch.rand((num_problems,), generator=generator, device=device) * lengths).long()
-        return self._build(items.flatten(0, 1), lengths, asked)
+        return self._build(items.flatten(1), lengths, asked)
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
         """The one problem, (T, 1), of the given symbols: all items in a row, then the item asked about once more.
@@ -126,23 +126,33 @@ class AssociativeRecall(Task):
         shown = [symbol for item in items for symbol in item]
         padded = torch.tensor(shown + [1] * (self.num_stored - len(shown)), device=device)
         length, asked = torch.tensor([len(items) - 1], device=device), torch.tensor([items.index(cue)], device=device)
-        return self._build(padded.unsqueeze(1), length, asked)
+        return self._build(padded.unsqueeze(0), length, asked)
 
     def _build(self, symbols: Tensor, lengths: Tensor, asked: Tensor) -> Problem:
-        """Lay out the symbols of all items (num_stored, B), of which `lengths` + 1 items count and one is asked."""
+        """Lay out the symbols of all items (B, num_stored), of which `lengths` + 1 items count and one is asked."""
+        num_cases = (self.max_length + 1 - self.min_length) * self.max_length
+        case = (lengths - self.min_length) * self.max_length + asked
+        row, before, answer = looked_up(self._lay_out, case, num_cases)
+        blank = torch.zeros_like(symbols[:, :1])
+        rows = torch.cat([blank, symbols, blank + self.num_symbols + 1, blank + self.num_symbols + 2], dim=1)
+        inputs = pick(rows, row)
+        targets = inputs.gather(1, answer.clamp(min=0)) * (answer >= 0)
+        return time_first(inputs.unsqueeze(-1), targets, torch.stack([before, answer], dim=-1))
+
+    def _lay_out(self, case: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What a case (K,) shows, as a row among blank, symbols and the two delimiters, and its sources: (K, T)."""
+        lengths = (case // self.max_length + self.min_length).unsqueeze(1)
+        asked = (case % self.max_length).unsqueeze(1)
         width, period = self.item_length, self.item_length + 1
-        step = torch.arange(self.num_steps, device=symbols.device).unsqueeze(1)  # (T, 1)
+        step = torch.arange(self.num_steps, device=case.device)
         item, place = step // period, step % period - 1  # place -1 is the delimiter
-        showing = item <= lengths  # (T, B)
         question = step - (lengths + 1) * period - self.lag  # counted from its delimiter
-        asking = (question > 0) & (question <= width)
-        shown = pick(symbols, torch.where(showing & (place >= 0), item * width + place, -1))
-        shown = shown + pick(symbols, torch.where(asking, asked * width + question - 1, -1))
-        delimiters = (self.num_symbols + 1) * (showing & (place < 0)) + (self.num_symbols + 2) * (question == 0)
+        row = torch.where(place >= 0, item * width + place + 1, self.num_stored + 1) * (item <= lengths)
+        row = torch.where((question > 0) & (question <= width), asked * width + question, row)
+        row = torch.where(question == 0, self.num_stored + 2, row)
 
         due = question - width - 2  # which symbol of the answer
         mask = (due >= 0) & (due < width)
         answer = (asked + 1) * period + 1 + due
         before = torch.where(due == 0, answer - 2, answer - 1)  # over the delimiter
-        source = torch.where(mask.unsqueeze(-1), torch.stack([before, answer], dim=-1), -1)
-        return Problem((shown + delimiters).unsqueeze(-1), pick(shown, source[..., -1]), mask, source)
+        return row, torch.where(mask, before, -1), torch.where(mask, answer, -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -135,17 +135,42 @@ class Task(ABC):
         """
 
 
-def pick(rows: Tensor, index: Tensor) -> Tensor:
-    """Rows by number, column by column: rows (R, B), index (T, B) -> (T, B), 0 where the index is not in 0 to R - 1."""
-    inside = (index >= 0) & (index < rows.shape[0])
-    return rows.gather(0, index.clamp(0, rows.shape[0] - 1)) * inside
+def looked_up(lay_out: Callable[[Tensor], tuple[Tensor, ...]], case: Tensor, num_cases: int) -> tuple[Tensor, ...]:
+    """lay_out(case) for the cases (B,) of all problems: tensors (B, ...).
+
+    What is shown and due where depends on little more than a length, so each of `num_cases` is laid out once and looked
+    up, unless there are fewer problems than cases.
+    """
+    if len(case) <= num_cases:
+        return lay_out(case)
+    return tuple(table.index_select(0, case) for table in lay_out(torch.arange(num_cases, device=case.device)))
+
+
+def pick(rows: Tensor, number: Tensor) -> Tensor:
+    """Rows by number, problem by problem: rows (B, R, ...), number (B, T) in 0 to R - 1 -> (B, T, ...)."""
+    first = torch.arange(len(rows), device=rows.device).unsqueeze(1) * rows.shape[1]
+    picked: Tensor = rows.flatten(0, 1).index_select(0, (first + number).flatten()).unflatten(0, number.shape)
+    return picked
+
+
+def time_first(inputs: Tensor, targets: Tensor, source: Tensor) -> Problem:
+    """The problems whose fields are given batch-first, (B, T, C), (B, T) and (B, T, S)."""
+    mask = source[..., -1] >= 0
+    return Problem(inputs.transpose(0, 1), targets.T, mask.T, source.transpose(0, 1))
 
 
 def shuffled(count: Tensor, size: int, generator: torch.Generator | None) -> Tensor:
-    """Random orders: count (B,) -> (size, B), where the first `count` rows of a column permute 0 to count - 1."""
+    """The first `size` places of random orders of 0 to count - 1: count (B,) -> (B, size), distinct in each row.
+
+    Where `size` is larger than the count, what follows is of no account.
+    """
     row = torch.arange(size, device=count.device).unsqueeze(1)
-    order = torch.rand((size, len(count)), generator=generator, device=count.device)
-    return (order + (row >= count)).argsort(dim=0)
+    uniform = torch.rand((size, len(count)), generator=generator, device=count.device)
+    order = (uniform * (count - row).clamp(min=1)).int()  # which of those not yet taken: the order's Lehmer code
+    for place in range(size - 2, -1, -1):
+        later = order[place + 1 :]
+        later += later >= order[place]
+    return order.T.long()
 
 
 def at_least(minimum: int, **numbers: int) -> None:

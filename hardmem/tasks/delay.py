@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, Task, pick
+from hardmem.tasks.base import Problem, Task, looked_up, pick, time_first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,8 @@ class Delay(Task):
             self.min_length, self.max_length + 1, (num_problems,), generator=generator, device=device
         )
         shape = (self.max_length + 1, num_problems)
-        return self._build(torch.randint(1, self.num_symbols + 1, shape, generator=generator, device=device), lengths)
+        symbols = torch.randint(1, self.num_symbols + 1, shape, generator=generator, device=device)
+        return self._build(symbols.T, lengths)
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
         """The one problem, (T, 1), that shows the given symbols: the cue, then the distractors.
@@ -91,13 +92,18 @@ class Delay(Task):
             raise ValueError(f"symbols must lie in 1 to {self.num_symbols}, got {list(symbols)}")
         padded = [*symbols, *[1] * (self.max_length + 1 - len(symbols))]
         length = torch.tensor([len(symbols) - 1], device=device)
-        return self._build(torch.tensor(padded, device=device).unsqueeze(1), length)
+        return self._build(torch.tensor([padded], device=device), length)
 
     def _build(self, symbols: Tensor, lengths: Tensor) -> Problem:
-        """Lay out symbols (max_length + 1, B), of which a cue and `lengths` (B,) distractors count."""
-        step = torch.arange(self.num_steps, device=symbols.device).unsqueeze(1)  # (T, 1)
-        shown = pick(symbols, torch.where(step <= lengths, step, -1))
-        delimiter = (self.num_symbols + 1) * (step == lengths + 1)
-        mask = step == lengths + 2
-        source = mask.long() - 1  # step 0 where due, -1 elsewhere
-        return Problem((shown + delimiter).unsqueeze(-1), pick(shown, source), mask, source.unsqueeze(-1))
+        """Lay out symbols (B, max_length + 1), of which a cue and `lengths` (B,) distractors count."""
+        num_cases = self.max_length + 1 - self.min_length
+        row, source = looked_up(self._lay_out, lengths - self.min_length, num_cases)
+        blank = torch.zeros_like(symbols[:, :1])
+        rows = torch.cat([blank, symbols, blank + self.num_symbols + 1], dim=1)
+        return time_first(pick(rows, row).unsqueeze(-1), pick(rows, source + 1), source.unsqueeze(-1))
+
+    def _lay_out(self, case: Tensor) -> tuple[Tensor, Tensor]:
+        """What is shown in a case (K,), as a row among blank, symbols and delimiter, and the source; both (K, T)."""
+        step, lengths = torch.arange(self.num_steps, device=case.device), (case + self.min_length).unsqueeze(1)
+        row = torch.where(step <= lengths, step + 1, (self.max_length + 2) * (step == lengths + 1))
+        return row, torch.where(step == lengths + 2, 0, -1)

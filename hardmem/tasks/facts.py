@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, Task, at_least, pick, shuffled
+from hardmem.tasks.base import Problem, Task, at_least, looked_up, pick, shuffled, time_first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,16 +91,14 @@ class Facts(Task):
         lengths = self._draw_lengths(num_problems, generator, device)
         keys = [self._draw_keys(lengths, generator) for _ in self.key_channels]
         values = torch.randint(1, self.num_symbols + 1, keys[0].shape, generator=generator, device=device)
-        asked = shuffled(lengths + self.distractors, self.max_facts, generator)[: self.max_length]
+        asked = shuffled(lengths + self.distractors, self.max_length, generator)
         kind = torch.randint(0, len(keys), asked.shape, generator=generator, device=device)
-        cues = [pick(key, asked) * (kind == channel) for channel, key in enumerate(keys)]
+        cues = [key.gather(1, asked) * (kind == channel) for channel, key in enumerate(keys)]
         return self._build(
             facts=torch.stack([*keys, values], dim=-1),
-            num_facts=lengths + self.distractors,
             cues=torch.stack([*cues, torch.zeros_like(asked)], dim=-1),
-            num_cues=lengths,
             source=asked.unsqueeze(-1),
-            hops=torch.ones_like(lengths),
+            layout=self._layout(lengths),
         )
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
@@ -125,13 +124,12 @@ class Facts(Task):
             )
         needed = [self._find(facts, cue) for cue in cues]
         missing = self.max_hops - len(needed[0])
+        count = torch.tensor([[len(facts), len(cues), len(needed[0])]], device=device)
         return self._build(
-            facts=torch.tensor(facts, device=device).unsqueeze(1),
-            num_facts=torch.tensor([len(facts)], device=device),
-            cues=torch.tensor(cues, device=device).unsqueeze(1),
-            num_cues=torch.tensor([len(cues)], device=device),
-            source=torch.tensor([[-1] * missing + numbers for numbers in needed], device=device).unsqueeze(1),
-            hops=torch.tensor([len(needed[0])], device=device),
+            facts=torch.tensor([facts], device=device),
+            cues=torch.tensor([cues], device=device),
+            source=torch.tensor([[[-1] * missing + numbers for numbers in needed]], device=device),
+            layout=self._lay_out(*count.T),
         )
 
     def _find(self, facts: list[list[int]], cue: list[int]) -> list[int]:
@@ -150,29 +148,39 @@ class Facts(Task):
         return torch.randint(self.min_length, self.max_length + 1, (num_problems,), generator=generator, device=device)
 
     def _draw_keys(self, lengths: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Distinct keys, (max_length + distractors, B)."""
-        order = shuffled(torch.full_like(lengths, self.num_keys), self.num_keys, generator)
-        return order[: self.max_length + self.distractors] + 1
+        """Distinct keys, (B, max_length + distractors)."""
+        return shuffled(torch.full_like(lengths, self.num_keys), self.max_length + self.distractors, generator) + 1
 
-    def _build(
-        self, *, facts: Tensor, num_facts: Tensor, cues: Tensor, num_cues: Tensor, source: Tensor, hops: Tensor
-    ) -> Problem:
-        """Lay out facts (F, B, C) and cues (Q, B, C), of which num_facts and num_cues (B,) count.
+    def _counts(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Facts, cues and hops of problems of these lengths, (B,) each."""
+        return lengths + self.distractors, lengths, torch.ones_like(lengths)
 
-        An answer is due `hops` (B,) steps after its cue; source (Q, B, S) are the facts it needs, by number.
+    def _layout(self, lengths: Tensor) -> tuple[Tensor, ...]:
+        """`_lay_out` for the lengths (B,) of drawn problems."""
+        num_cases = self.max_length + 1 - self.min_length
+        return looked_up(
+            lambda case: self._lay_out(*self._counts(case + self.min_length)), lengths - self.min_length, num_cases
+        )
+
+    def _lay_out(self, num_facts: Tensor, num_cues: Tensor, hops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Which fact, which cue and which answer stand at each step, numbered from 0, -1 for none: (B,) -> (B, T).
+
+        An answer is due `hops` steps after its cue.
         """
-        step = torch.arange(self.num_steps, device=facts.device).unsqueeze(1)  # (T, 1)
-        position = step - num_facts - self.lag  # (T, B), counted from the first cue
-        question, phase = position // (1 + hops), position.remainder(1 + hops)
-        asking = (position >= 0) & (question < num_cues)
-        mask = asking & (phase == hops)
-        fact = torch.where(step < num_facts, step, -1)
-        cue = torch.where(asking & (phase == 0), question, -1)
-        shown = [
-            pick(rows, fact) + pick(hints, cue) for rows, hints in zip(facts.unbind(-1), cues.unbind(-1), strict=True)
-        ]
-        due = torch.where(mask, question, -1)
-        needed = [
-            pick(number + 1, due) - 1 for number in source.unbind(-1)
-        ]  # a fact is shown at the step of its number
-        return Problem(torch.stack(shown, dim=-1), pick(shown[-1], needed[-1]), mask, torch.stack(needed, dim=-1))
+        step = torch.arange(self.num_steps, device=hops.device)
+        position = step - (num_facts + self.lag).unsqueeze(1)  # (B, T), counted from the first cue
+        pace = 1 + hops.unsqueeze(1)
+        question = torch.where(position < num_cues.unsqueeze(1) * pace, position.div(pace, rounding_mode="floor"), -1)
+        asking = question >= 0
+        fact = torch.where(step < num_facts.unsqueeze(1), step, -1)
+        cue = torch.where(asking & (position % pace == 0), question, -1)
+        return fact, cue, torch.where(asking & (position % pace == pace - 1), question, -1)
+
+    def _build(self, *, facts: Tensor, cues: Tensor, source: Tensor, layout: tuple[Tensor, ...]) -> Problem:
+        """Show facts (B, F, C) and cues (B, Q, C) as laid out; source (B, Q, S) are the facts of each answer."""
+        fact, cue, due = layout
+        blank = torch.zeros_like(facts[:, :1])
+        rows = torch.cat([blank, facts, cues], dim=1)
+        inputs = pick(rows, torch.where(cue >= 0, cue + facts.shape[1], fact) + 1)
+        needed = pick(F.pad(source, (0, 0, 1, 0), value=-1), due + 1)  # a fact is shown at the step of its number
+        return time_first(inputs, rows[..., -1].gather(1, needed[..., -1] + 1), needed)

@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
-from hardmem.tasks.base import Problem, pick, shuffled
+from hardmem.tasks.base import Problem, shuffled
 from hardmem.tasks.facts import Facts
 
 
@@ -63,21 +64,24 @@ class MultiHop(Facts):
         self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
     ) -> Problem:
         lengths = self._draw_lengths(num_problems, generator, device)
-        num_facts = lengths + self.distractors
+        num_facts = (lengths + self.distractors).unsqueeze(1)
         keys = self._draw_keys(lengths, generator)  # around the ring; the chain starts at the first
         values = torch.randint(1, self.num_symbols + 1, keys.shape, generator=generator, device=device)
-        place = shuffled(num_facts, self.max_facts, generator)  # the place in the ring of each fact shown
-        links = pick(keys, (place + 1) % num_facts)
-        hop = torch.arange(self.max_hops, device=device).unsqueeze(1) - (self.max_hops - lengths)  # below 0: none
-        source = pick(place.argsort(dim=0) + 1, hop) - 1  # (max_hops, B): when the hop's fact is shown
+        place = shuffled(num_facts.squeeze(1), self.max_facts, generator)  # the place in the ring of each fact shown
+        links = keys.gather(1, (place + 1) % num_facts)
+        shown = place.argsort(dim=1)  # (B, F): when the fact at each place is shown
+        hop = torch.arange(self.max_hops, device=device) - (self.max_hops - lengths.unsqueeze(1))  # below 0: none
+        source = torch.where(hop >= 0, shown.gather(1, hop.clamp(min=0)), -1)  # (B, max_hops)
+        question = [keys[:, 0], lengths, torch.zeros_like(lengths)]
         return self._build(
-            facts=torch.stack([pick(keys, place), links, values], dim=-1),
-            num_facts=num_facts,
-            cues=torch.stack([keys[:1], lengths.unsqueeze(0), torch.zeros_like(keys[:1])], dim=-1),
-            num_cues=torch.ones_like(lengths),
-            source=source.T.unsqueeze(0),
-            hops=lengths,
+            facts=torch.stack([keys.gather(1, place), links, values], dim=-1),
+            cues=torch.stack(question, dim=-1).unsqueeze(1),
+            source=source.unsqueeze(1),
+            layout=self._layout(lengths),
         )
+
+    def _counts(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return lengths + self.distractors, torch.ones_like(lengths), lengths
 
     def _find(self, facts: list[list[int]], cue: list[int]) -> list[int]:
         key, hops, _ = cue

@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
-from hardmem.tasks.base import Problem, at_least, pick, shuffled
+from hardmem.tasks.base import Problem, at_least, shuffled
 from hardmem.tasks.facts import Facts
 
 
@@ -59,29 +60,30 @@ class Overwrite(Facts):
         self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
     ) -> Problem:
         lengths = self._draw_lengths(num_problems, generator, device)
-        num_keys = lengths + self.distractors
+        num_keys = (lengths + self.distractors).unsqueeze(1)
         keys = self._draw_keys(lengths, generator)
-        shape = (self.max_facts, num_problems)
-        row = torch.arange(self.max_facts, device=device).unsqueeze(1)  # (F, 1)
+        shape = (num_problems, self.max_facts)
+        row = torch.arange(self.max_facts, device=device)
         chosen = (torch.rand(shape, generator=generator, device=device) * num_keys).long()
-        which = torch.where(row < num_keys, row, chosen)  # (F, B): each key once, then those that are rewritten
+        which = torch.where(row < num_keys, row, chosen)  # (B, F): each key once, then those that are rewritten
 
         # A key's value goes around the symbols: from anywhere, by at least 1 and less than once around.
         uniform = torch.rand(shape, generator=generator, device=device)
         change = (uniform * self.num_symbols).long()
         change = torch.where(row < num_keys, change, 1 + (uniform * (self.num_symbols - 1)).long())
-        same_key = which.unsqueeze(1) == which.unsqueeze(0)  # (F, F, B)
-        so_far = same_key & (row >= row.T).unsqueeze(-1)
-        values = (so_far * change).sum(dim=1) % self.num_symbols + 1
+        same_key = which.unsqueeze(2) == which.unsqueeze(1)  # (B, F, F)
+        so_far = same_key & (row >= row.unsqueeze(1)).T
+        values = (so_far * change.unsqueeze(1)).sum(dim=2) % self.num_symbols + 1
 
-        asked = shuffled(num_keys, len(keys), generator)[: self.max_length]  # (Q, B)
-        shown = (asked.unsqueeze(1) == which) & (row < num_keys + self.rewrites)  # (Q, F, B)
-        cues = pick(keys, asked)
+        asked = shuffled(num_keys.squeeze(1), self.max_length, generator)  # (B, Q)
+        shown = (asked.unsqueeze(2) == which.unsqueeze(1)) & (row < num_keys + self.rewrites).unsqueeze(1)  # (B, Q, F)
+        cues = keys.gather(1, asked)
         return self._build(
-            facts=torch.stack([pick(keys, which), values], dim=-1),
-            num_facts=num_keys + self.rewrites,
+            facts=torch.stack([keys.gather(1, which), values], dim=-1),
             cues=torch.stack([cues, torch.zeros_like(cues)], dim=-1),
-            num_cues=lengths,
-            source=(shown * row).amax(dim=1).unsqueeze(-1),
-            hops=torch.ones_like(lengths),
+            source=(shown * row).amax(dim=2).unsqueeze(-1),
+            layout=self._layout(lengths),
         )
+
+    def _counts(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return lengths + self.distractors + self.rewrites, lengths, torch.ones_like(lengths)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, Task, at_least, pick
+from hardmem.tasks.base import Problem, Task, at_least, looked_up, pick, time_first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Recitation(Task):
 
     @abstractmethod
     def _place(self, turn: Tensor, lengths: Tensor) -> Tensor:
-        """Which symbol, from 0, is asked for at the given turn of a recital, (T, B)."""
+        """Which symbol, from 0, is asked for at the given turn of a recital: (K, T), lengths (K, 1) -> (K, T)."""
 
     @property
     def input_sizes(self) -> tuple[int, ...]:
@@ -81,7 +81,7 @@ class Recitation(Task):
         repeats = torch.ones_like(lengths)
         if self.max_repeats > 1:
             repeats = torch.randint(1, self.max_repeats + 1, (num_problems,), generator=generator, device=device)
-        return self._build(symbols, lengths, repeats)
+        return self._build(symbols.T, lengths, repeats)
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
         return self._recite(symbols, 1, device)
@@ -94,18 +94,28 @@ class Recitation(Task):
             raise ValueError(f"symbols must lie in 1 to {self.num_symbols}, got {list(symbols)}")
         padded = [*symbols, *[1] * (self.max_length - len(symbols))]
         length, times = torch.tensor([len(symbols)], device=device), torch.tensor([repeats], device=device)
-        return self._build(torch.tensor(padded, device=device).unsqueeze(1), length, times)
+        return self._build(torch.tensor([padded], device=device), length, times)
 
     def _build(self, symbols: Tensor, lengths: Tensor, repeats: Tensor) -> Problem:
-        """Lay out symbols (max_length, B), of which the first `lengths` (B,) of each column count."""
-        step = torch.arange(self.num_steps, device=symbols.device).unsqueeze(1)  # (T, 1)
+        """Lay out symbols (B, max_length), of which the first `lengths` (B,) of each row count."""
+        case = (lengths - self.min_length) * self.max_repeats + repeats - 1
+        num_cases = (self.max_length + 1 - self.min_length) * self.max_repeats
+        row, source = looked_up(self._lay_out, case, num_cases)
+        markers = torch.arange(self.num_symbols + 1, self.input_sizes[0] + 1, device=symbols.device)
+        blank = torch.zeros_like(symbols[:, :1])
+        rows = torch.cat([blank, symbols, markers.expand(len(symbols), -1)], dim=1)
+        return time_first(pick(rows, row).unsqueeze(-1), pick(rows, source + 1), source.unsqueeze(-1))
+
+    def _lay_out(self, case: Tensor) -> tuple[Tensor, Tensor]:
+        """What is shown in a case (K,), as a row among blank, symbols and markers, and the source; both (K, T)."""
+        lengths, repeats = (case // self.max_repeats + self.min_length)[:, None], (case % self.max_repeats + 1)[:, None]
+        step = torch.arange(self.num_steps, device=case.device)
         opening = lengths + self.lag  # when the delimiter is shown
-        shown = pick(symbols, torch.where(step < lengths, step, -1))  # (T, B)
-        waiting = (step >= lengths) & (step < opening)
-        markers = (self.num_symbols + repeats) * (step == opening) + self.input_sizes[0] * waiting
+        row = torch.where(step < lengths, step + 1, 0)
+        row = torch.where(step == opening, self.max_length + repeats, row)
+        row = torch.where((step >= lengths) & (step < opening), self.max_length + self.max_repeats + 1, row)
 
         position = step - opening - 1
         turn = position.remainder(lengths + 1)  # the last turn of each recital is a pause
         mask = (position >= 0) & (position < repeats * (lengths + 1)) & (turn < lengths)
-        source = torch.where(mask, self._place(turn, lengths), -1)
-        return Problem((shown + markers).unsqueeze(-1), pick(shown, source), mask, source.unsqueeze(-1))
+        return row, torch.where(mask, self._place(turn, lengths), -1)

@@ -1,13 +1,14 @@
 """Tasks: problems drawn at the edges of their range, the invariants every task keeps, and each worked by hand."""
 
 import dataclasses
+import itertools
 import json
 
 import pytest
 import torch
 
 from hardmem.tasks import TASKS, AssociativeRecall, Copy, Overwrite, Problem, make_task
-from hardmem.tasks.base import pick, shuffled
+from hardmem.tasks.base import looked_up, pick, shuffled
 
 PRESETS = [(name, preset) for name, task in TASKS.items() for preset in task.presets]
 
@@ -35,7 +36,8 @@ def test_problems_are_consistent(name, preset):
     torch.testing.assert_close((problem.source >= 0).any(dim=-1), problem.mask)
     assert (problem.source >= -1).all()
     assert (problem.source < torch.arange(T)[:, None, None]).all()
-    torch.testing.assert_close(pick(problem.inputs[..., task.answer_channel], problem.source[..., -1]), problem.targets)
+    content, last = problem.inputs[..., task.answer_channel], problem.source[..., -1]
+    torch.testing.assert_close(content.gather(0, last.clamp(min=0)) * problem.mask, problem.targets)
     assert problem.mask.any(dim=0).all(), "every problem asks something"
     assert problem.num_steps().max() == T, "the longest problem fills its steps"
     kept = task.kept(problem.inputs)
@@ -116,19 +118,40 @@ def test_num_steps_by_hand():
 
 
 def test_pick_by_hand():
-    """Rows by number, column by column, and 0 where there is no such row, before the first or after the last."""
-    rows = torch.tensor([[1, 5], [2, 6], [3, 7]])  # (R, B)
-    assert pick(rows, torch.tensor([[0, 2], [-1, 3], [1, 0]])).tolist() == [[1, 7], [0, 0], [2, 5]]
+    """Rows by number, problem by problem, be they numbers or vectors."""
+    rows = torch.tensor([[1, 2, 3], [5, 6, 7]])  # (B, R)
+    number = torch.tensor([[0, 2, 1], [2, 2, 0]])
+    assert pick(rows, number).tolist() == [[1, 3, 2], [7, 7, 5]]
+    assert pick(torch.stack([rows, -rows], dim=-1), number)[1].tolist() == [[7, -7], [7, -7], [5, -5]]
+
+
+@pytest.mark.parametrize("num_problems", [1, 2, 3, 50])
+def test_cases_are_looked_up_or_laid_out(num_problems):
+    """Both ways to the same tensors, whether there are more problems or more cases."""
+    case = torch.randint(0, 3, (num_problems,), generator=generator())
+    squares, rows = looked_up(lambda case: (case**2, case.unsqueeze(1).expand(-1, 4)), case, num_cases=3)
+    assert squares.tolist() == [number**2 for number in case.tolist()]
+    assert rows.tolist() == [[number] * 4 for number in case.tolist()]
 
 
 def test_shuffled_permutes_what_counts():
-    """Of 4 rows, the first 2, 3 and 4 of each column are all numbers below, in an order that is uniform."""
-    count = torch.tensor([2, 3, 4]).repeat(2000)
+    """The first 2, 3 or 4 places hold all the numbers below, and every order comes as often as any other."""
+    count = torch.tensor([2, 3, 4]).repeat(4000)
     order = shuffled(count, 4, generator())
-    for column, number in enumerate(count[:3].tolist()):
-        assert order[:number, column::3].sort(dim=0).values.eq(torch.arange(number)[:, None]).all()
-        first = torch.bincount(order[0, column::3], minlength=number) / 2000
-        assert (first - 1 / number).abs().max() < 5 * (0.25 / 2000) ** 0.5
+    for row, number in enumerate(count[:3].tolist()):
+        orders, times = order[row::3, :number].unique(dim=0, return_counts=True)
+        assert sorted(orders.tolist()) == [list(one) for one in itertools.permutations(range(number))]
+        assert (times / 4000 - 1 / len(orders)).abs().max() < 5 * (0.25 / 4000) ** 0.5
+
+
+def test_shuffled_takes_the_first_places_of_many():
+    """Two places of 512 numbers: distinct, and each uniform over all of them."""
+    order = shuffled(torch.full((20_000,), 512), 2, generator())
+    assert order.shape == (20_000, 2)
+    assert (order[:, 0] != order[:, 1]).all()
+    for place in order.T:
+        assert (place.min(), place.max()) == (0, 511)
+        assert abs(place.float().mean() - 255.5) < 5 * 512 / 12**0.5 / 20_000**0.5
 
 
 @pytest.mark.parametrize("name", TASKS)
