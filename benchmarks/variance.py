@@ -274,6 +274,18 @@ def write_section(page: Path, name: str, text: str) -> None:
     page.write_text(f"{before}<!-- {name} -->\n{text}\n<!-- /{name} -->{after}")
 
 
+def show(about: str, section: str, measure: Callable[[], str]) -> None:
+    """The command line of a benchmark that makes one table: measure, print, and write the docs if asked to."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--docs", type=Path, help="folder with estimators.md to rewrite")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    text = measure()
+    print(text)
+    if options.docs:
+        write_section(options.docs / "estimators.md", section, text)
+
+
 def figure(result: dict[str, dict[str, tuple[float, float]]], path: Path) -> None:
     """One row of dots per arm: variance relative to REINFORCE, logarithmic."""
     arms = sorted(result, key=lambda arm: result[arm]["late"][0])

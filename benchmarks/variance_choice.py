@@ -9,12 +9,9 @@ per draw, RELAX 1.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import torch
 from torch import Tensor
-from variance import POLICIES, table, write_section
+from variance import POLICIES, show, table
 
 from hardmem.addressing import sample_index
 from hardmem.baselines import make_baseline
@@ -101,17 +98,5 @@ def measure() -> dict[str, dict[str, tuple[float, float]]]:
     return result
 
 
-def main() -> None:
-    """Measure, print, and write the docs if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--docs", type=Path, help="folder with estimators.md to rewrite")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    text = table(measure(), "estimator of one choice")
-    print(text)
-    if options.docs:
-        write_section(options.docs / "estimators.md", "variance-choice", text)
-
-
 if __name__ == "__main__":
-    main()
+    show(__doc__, "variance-choice", lambda: table(measure(), "estimator of one choice"))

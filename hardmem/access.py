@@ -84,7 +84,7 @@ def reinmax(
     """One cell per head, drawn; a gradient right to second order.
 
     Liu, Dong, Liu, Yu & Gao 2023, "Bridging Discrete and Backpropagation: Straight-Through and Beyond",
-    arXiv:2304.08612: ReinMax. Exact where the cost is quadratic in the weights; costs no more than straight-through.
+    arXiv:2304.08612, algorithm 2. Exact where the cost is quadratic in the weights.
 
     Returns:
         Weights (B, H, N), one-hot in value.

@@ -45,7 +45,7 @@ class Baseline(nn.Module, ABC):
             cost_to_go: what the choices are judged by, (T, B), detached: the cost-to-go, or the whole return repeated
                 over time.
             features: what `judges_by` says, (T, B, F).
-            mask: 1 where a choice was made, 0 once a sequence has ended, (T, B).
+            mask: 1 where a choice was made, 0 once a sequence has ended, (T, B). It weights what a critic learns.
         """
 
     def groups(self, values: Tensor) -> Tensor:
@@ -56,8 +56,8 @@ class Baseline(nn.Module, ABC):
         """
         if values.shape[1] % self.group_size:
             raise ValueError(
-                f"a batch of groups of {self.group_size} must be a multiple of {self.group_size}, "
-                f"got (T, B) = {tuple(values.shape)}"
+                f"the sequences of a problem stand side by side, group_size = {self.group_size} of them: B must be a "
+                f"multiple of {self.group_size}, got (T, B) = {tuple(values.shape)}"
             )
         groups: Tensor = values.unflatten(1, (-1, self.group_size))
         return groups

@@ -1,4 +1,10 @@
-"""Learned baselines: networks fitted to the cost-to-go by least squares. They differ in what they may look at."""
+"""Learned baselines: networks fitted to the cost-to-go by least squares. They differ in what they may look at.
+
+Fitted so, a critic becomes the mean cost-to-go. The baseline of least variance is another: the mean weighted by the
+squared score (Greensmith et al. 2004; *Deep Learning*, eq. 20.68). They are far apart where a policy is peaked, and the
+rare choices matter most. Multiply the mask by `squared_score` and a critic is fitted to that one. (Any weights will do:
+a critic sees nothing of the choice it judges, however it was trained on earlier ones.)
+"""
 
 from __future__ import annotations
 
@@ -33,7 +39,7 @@ class ActionDependent(Value):
 
     Heads that choose at once, independently given the state, are judged apart: (T, B, H). Wu et al. 2018, "Variance
     Reduction for Policy Gradient with Action-Dependent Factorized Baselines", arXiv:1803.07246. The
-    features are (T, B, H, F), as `other_choices` builds them.
+    features are (T, B, H, F), as `other_choices` builds them; the mask may be by head, (T, B, H), too.
 
     Raises:
         ValueError: in `forward`, if the features are not by head.
@@ -45,7 +51,8 @@ class ActionDependent(Value):
         if features.dim() != 4:
             raise ValueError(f"action-dependent judges by (T, B, H, F), features by head, got {tuple(features.shape)}")
         value = self.network(features.detach()).squeeze(-1)  # (T, B, H)
-        loss = _least_squares(value, cost_to_go.unsqueeze(-1), mask.unsqueeze(-1)) / value.shape[-1]
+        weights = mask.unsqueeze(-1).expand_as(value) if mask.dim() == 2 else mask
+        loss = _least_squares(value, cost_to_go.unsqueeze(-1), weights)
         return Judgement(value.detach(), loss)
 
 
@@ -103,4 +110,5 @@ def other_choices(features: Tensor, index: Tensor, num_choices: int) -> Tensor:
 
 
 def _least_squares(value: Tensor, cost_to_go: Tensor, mask: Tensor) -> Tensor:
-    return ((value - cost_to_go).square() * mask).sum() / mask.sum()
+    total = mask.sum().clamp(min=torch.finfo(mask.dtype).tiny)  # squared scores are all 0 where nothing is in doubt
+    return ((value - cost_to_go).square() * mask).sum() / total

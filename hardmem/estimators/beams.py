@@ -35,8 +35,8 @@ def extend_beams(
 ) -> tuple[Tensor, Tensor, Beams]:
     """Let every beginning branch into its S continuations and keep K of all: stochastic beam search.
 
-    Kool, van Hoof & Welling 2019, "Stochastic Beams and Where to Find Them", arXiv:1903.06059, algorithm 1. After the
-    last step the K sequences are a draw without replacement, to be weighted by `set_weights`. There must be at least
+    Kool, van Hoof & Welling 2019, "Stochastic Beams and Where to Find Them", arXiv:1903.06059. After the last
+    step the K sequences are a draw without replacement, to be weighted by `set_weights`. There must be at least
     K sequences of positive probability.
 
     Args:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 class VarianceScale(nn.Module):
     """1 / max(1, deviation of past advantages), one number for a whole batch.
 
-    Mnih & Gregor 2014, "Neural Variational Inference and Learning in Belief Networks" (NVIL), arXiv:1402.0030, section
-    2.3.2. The old value scales the batch and is updated afterwards, so the score-function gradient is exactly `scale`
-    times the unbiased one; dividing by the batch's own deviation would not be.
+    Mnih & Gregor 2014, "Neural Variational Inference and Learning in Belief Networks" (NVIL), arXiv:1402.0030. The
+    old value scales the batch and is updated afterwards, so the score-function gradient is exactly `scale` times the
+    unbiased one; dividing by the batch's own deviation would not be.
     """
 
     DECAY = 0.9

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hardmem.addressing import sample_index
+from hardmem.estimators.checks import check_evaluations
 
 
 def draw_sum_and_sample(logits: Tensor, samples: int, generator: torch.Generator | None = None) -> Tensor:
@@ -34,11 +35,7 @@ def sum_and_sample_surrogate(log_weights: Tensor, index: Tensor, cost: Tensor) -
     Raises:
         ValueError: if k is below 2, or the shapes do not match.
     """
-    if index.dim() != 2 or index.shape[1] < 2 or index.shape != cost.shape:
-        raise ValueError(
-            f"index and cost must both be (B, k) with k at least 2: index is {tuple(index.shape)}, "
-            f"cost is {tuple(cost.shape)}"
-        )
+    check_evaluations("index", index, cost)
     weights = log_weights.gather(-1, index).exp()
     fixed = weights.detach()
     summed, drawn = fixed[:, :-1], fixed[:, -1:]

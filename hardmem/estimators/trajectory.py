@@ -32,8 +32,8 @@ def surrogate(
         cost: cost of each step (minus the reward), (T, B), zero where a sequence has ended. The choices of step t may
             influence the cost of steps t and later, not of earlier ones. Where it depends on parameters, keep it
             attached: the pathwise gradient is part of the result.
-        baseline: subtracted from the returns, broadcastable to (T, B), or (T, B, H) to judge heads apart; no gradient
-            passes through it. It must not depend on the choice it judges.
+        baseline: subtracted from the returns, (T, B), or what expands to it: a scalar, (B,), (T, 1); or (T, B, H) to
+            judge heads apart. No gradient passes through it. It must not depend on the choice it judges.
         discount: weight of later costs in the score-function term, in [0, 1]; below 1 the gradient is biased.
         returns: what the choices of each step are judged by instead of the discounted cost-to-go, (T, B); see
             `hardmem.estimators.returns`. No gradient passes through it.
@@ -52,10 +52,11 @@ def surrogate(
             f"log_prob is {tuple(log_prob.shape)}"
         )
     advantage = cost_to_go(cost.detach(), discount) if returns is None else returns.detach()
+    if advantage.shape != cost.shape:
+        raise ValueError(f"returns must be shaped as cost, (T, B) = {tuple(cost.shape)}, got {tuple(advantage.shape)}")
     heads_apart = baseline is not None and baseline.dim() == 3
-    if heads_apart and log_prob.dim() != 3:
-        raise ValueError(f"a baseline (T, B, H) needs log_prob (T, B, H), got {tuple(log_prob.shape)}")
     if baseline is not None:
+        _check_baseline(baseline, log_prob, heads_apart)
         advantage = (advantage.unsqueeze(-1) if heads_apart else advantage) - baseline.detach()
     if scale is not None:
         advantage = advantage * scale
@@ -63,6 +64,17 @@ def surrogate(
     # score - score.detach() is zero in value: the loss stays the cost, only the gradient gains a term.
     term = (score - score.detach()) * advantage
     return (cost + (term.sum(dim=-1) if heads_apart else term)).sum(dim=0).mean()
+
+
+def _check_baseline(baseline: Tensor, log_prob: Tensor, heads_apart: bool) -> None:
+    """Refuse what would broadcast to something nobody meant: (T, B, 1), or (1, T, B) judging T heads."""
+    wanted = tuple(log_prob.shape if heads_apart else log_prob.shape[:2])
+    sizes = zip(reversed(baseline.shape), reversed(wanted), strict=False)
+    if baseline.shape != wanted if heads_apart else any(size not in (1, whole) for size, whole in sizes):
+        raise ValueError(
+            f"baseline must be (T, B), or expand to it, or be (T, B, H) as log_prob: baseline is "
+            f"{tuple(baseline.shape)}, log_prob is {tuple(log_prob.shape)}"
+        )
 
 
 def expected_read_surrogate(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hardmem.addressing import gumbel_noise
+from hardmem.estimators.checks import check_evaluations
 
 
 def draw_without_replacement(logits: Tensor, samples: int, generator: torch.Generator | None = None) -> Tensor:
@@ -37,11 +38,7 @@ def unordered_set_surrogate(log_weights: Tensor, index: Tensor, cost: Tensor) ->
     Raises:
         ValueError: if k is below 2, or the shapes do not match.
     """
-    if index.dim() != 2 or index.shape[1] < 2 or index.shape != cost.shape:
-        raise ValueError(
-            f"index and cost must both be (B, k) with k at least 2: index is {tuple(index.shape)}, "
-            f"cost is {tuple(cost.shape)}"
-        )
+    check_evaluations("index", index, cost)
     weights = log_weights.gather(-1, index).exp()
     with torch.no_grad():
         fixed = weights.detach()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hardmem.addressing import sample_index
+from hardmem.estimators.checks import check_evaluations
 
 
 def vimco_surrogate(log_prob: Tensor, cost: Tensor) -> Tensor:
@@ -28,11 +29,7 @@ def vimco_surrogate(log_prob: Tensor, cost: Tensor) -> Tensor:
     Raises:
         ValueError: if K is below 2, or the shapes do not match.
     """
-    if cost.dim() != 2 or cost.shape[1] < 2 or log_prob.shape != cost.shape:
-        raise ValueError(
-            f"log_prob and cost must both be (B, K) with K at least 2: log_prob is {tuple(log_prob.shape)}, "
-            f"cost is {tuple(cost.shape)}"
-        )
+    check_evaluations("log_prob", log_prob, cost)
     draws = cost.shape[1]
     bound = math.log(draws) - (-cost).logsumexp(dim=-1)
     with torch.no_grad():

@@ -81,6 +81,29 @@ def test_action_dependent_judges_heads_apart_and_never_by_their_own_choice() -> 
     assert judge("action-dependent", before).shape == (2, 4, 2)
 
 
+@pytest.mark.parametrize("name", ["value", "action-dependent"])
+def test_weighted_by_squared_score_a_critic_learns_the_baseline_of_least_variance(name: str) -> None:
+    """One head, p = (.9, .1), costs 0 and 1: the mean is .1, the weighted one .9 (weights .9 * .02 and .1 * 1.62)."""
+    index = torch.tensor([[0] * 9 + [1]])
+    log_weights = torch.tensor([0.9, 0.1]).log().expand(1, 10, 2)
+    cost, features = index.float(), torch.ones(1, 10, 1)
+    score, mask = squared_score(log_weights, index), torch.ones(1, 10)
+    if name == "action-dependent":
+        features, score = features.unsqueeze(2), score.unsqueeze(2)
+    for weights, expected in ((mask, 0.1), (score, 0.9), (torch.zeros_like(score), None)):
+        torch.manual_seed(0)
+        critic = make_baseline(name, num_features=1)
+        optimizer = torch.optim.Adam(critic.parameters(), lr=0.05)
+        for _ in range(200):
+            judgement = critic(cost, features, weights)
+            optimizer.zero_grad()
+            judgement.loss.backward()
+            optimizer.step()
+        assert judgement.loss.isfinite()
+        if expected is not None:
+            assert judgement.value.flatten().tolist() == pytest.approx([expected] * 10, abs=0.02)
+
+
 def test_squared_score_is_the_squared_gradient() -> None:
     logits = torch.randn(4, dtype=torch.float64, requires_grad=True)
     log_weights = logits.log_softmax(dim=-1)
@@ -98,7 +121,7 @@ def test_a_group_of_one_is_an_error(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["leave-one-out", "group-mean"])
 def test_a_batch_of_broken_groups_is_an_error(name: str) -> None:
-    with pytest.raises(ValueError, match=r"multiple of 3, got \(T, B\) = \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"group_size = 3 of them: B must be a multiple of 3, got \(T, B\) = \(2, 4\)"):
         judge(name, group_size=3)
 
 

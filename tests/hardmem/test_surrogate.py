@@ -159,6 +159,31 @@ def test_shapes_must_fit(log_prob, cost):
         surrogate(torch.zeros(log_prob), torch.zeros(cost))
 
 
+@pytest.mark.parametrize("log_prob", [(3, 4), (3, 4, 2)])
+@pytest.mark.parametrize("baseline", [(3, 4, 1), (1, 3, 4), (3, 4, 3), (4, 3), (3,), (1, 3, 4, 2)])
+def test_a_baseline_of_another_shape_is_an_error(log_prob, baseline):
+    """Also one that torch would broadcast."""
+    with pytest.raises(ValueError, match="baseline must be"):
+        surrogate(torch.zeros(log_prob), torch.zeros(3, 4), baseline=torch.zeros(baseline))
+
+
+@pytest.mark.parametrize("baseline", [(), (1,), (4,), (3, 1), (1, 4), (3, 4), (3, 4, 2)])
+def test_a_baseline_may_be_what_expands(baseline):
+    """The same gradient as its expansion; (T, B, H) judges heads apart."""
+    value = torch.randn(baseline, generator=torch.Generator().manual_seed(0))
+    whole = value if value.dim() == 3 else value.expand(3, 4).unsqueeze(-1).expand(3, 4, 2)
+    log_prob = torch.zeros(3, 4, 2, requires_grad=True)
+    surrogate(log_prob, torch.ones(3, 4), baseline=value).backward()
+    going = torch.tensor([3.0, 2.0, 1.0])[:, None, None]
+    torch.testing.assert_close(log_prob.grad, (going - whole) / 4)
+
+
+def test_returns_of_another_shape_are_an_error():
+    """Also (T, 1), which torch would broadcast."""
+    with pytest.raises(ValueError, match=r"\(T, B\) = \(3, 4\), got \(3, 1\)"):
+        surrogate(torch.zeros(3, 4), torch.zeros(3, 4), returns=torch.zeros(3, 1))
+
+
 @pytest.mark.parametrize("name", PLAIN_BASELINES)
 def test_value_fits_the_batch_and_carries_no_gradient(name):
     """Broadcastable to (T, B); the loss is a scalar, with gradients only where something is learned."""
