@@ -22,15 +22,16 @@ from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, reso
 from hardmem.agents.config_files import read_toml
 from hardmem.agents.doctor import devices, self_test, versions
 from hardmem.agents.evaluation import evaluate
-from hardmem.agents.figures import address_maps, learning_curves
+from hardmem.agents.figures import COLORS, address_maps, learning_curves
 from hardmem.agents.learner import Generators, Learner
 from hardmem.agents.listings import environments, estimators, models
-from hardmem.agents.plans import PLAN, TABLE, begin, carry_out, read_plan
+from hardmem.agents.plans import PLAN, TABLE, begin, carry_out, check_pool, read_plan
 from hardmem.agents.progress import Progress
-from hardmem.agents.report import comparison_table, live_comparison
+from hardmem.agents.report import comparison_table, live_comparison, ranked, sweep_table
 from hardmem.agents.runs import RESULTS, load, read_config
 from hardmem.agents.sequence import SequenceLearner
 from hardmem.agents.signals import Interrupted
+from hardmem.agents.sweep import sweep_plan
 from hardmem.agents.training import NonFiniteError, Outcome, resume, train
 
 MANUAL = """Hard and soft attention over an external memory: train, watch, compare.
@@ -41,6 +42,7 @@ Begin
   hardmem train sequence --access soft    a Neural Turing Machine; --access sampled is the hard one
   hardmem train --config mine.toml        the same from a file: kind = "agent", learning_rate = 3e-3, ...
   hardmem eval runs/train-1 --lengths 10 100 1000
+  hardmem sweep --vary learning_rate=1e-3,1e-2 group_size=4,8 agent --max-updates 300
   tensorboard --logdir runs
 
 Runs
@@ -181,10 +183,50 @@ def compare_command(
         quiet: print nothing but errors.
     """
     folder = _folder(runs, name, task)
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
+    check_pool(workers, "pool")
     begin(folder, plan_of(task, folder, seeds=seeds, problems=problems, lengths=LENGTHS, device=device))
     _follow_plan(folder, workers, "pool", quiet)
+
+
+def _sweep_command(default: Any) -> Callable[..., None]:
+    """The command `sweep` with another default than none: what a file says."""
+
+    def sweep_command(
+        what: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Config]] = default,
+        vary: tuple[str, ...] = (),
+        seeds: int = 5,
+        random: int | None = None,
+        config: Path | None = None,
+        name: str | None = None,
+        runs: Path = Path("runs"),
+        problems: int = 500,
+        workers: int | None = None,
+        backend: str = "pool",
+        quiet: bool = False,
+    ) -> None:
+        """Train many settings with several seeds each, side by side: every combination, or random draws.
+
+        For example: hardmem sweep --vary learning_rate=1e-3,1e-2 baseline=none,leave-one-out agent --max-updates 300
+
+        Args:
+            what: what they have in common: `agent` or `sequence`, each with its own flags.
+            vary: fields and their values, field=value,value,...; with --random also field=low..high.
+            seeds: trainings per setting; fewer than five say little.
+            random: so many settings, drawn at random, instead of every combination.
+            config: TOML file that says what they have in common, as for `train`.
+            name: folder inside `runs`; by default the first free of sweep-1, sweep-2, ... It must not exist yet.
+            runs: folder that holds the runs.
+            problems: fresh problems per length in the final examination.
+            workers: processes at a time; by default one per core, and one on a GPU.
+            backend: "pool", processes on this machine; "ray", a Ray cluster (pip install 'hardmem[ray]').
+            quiet: print nothing but errors.
+        """
+        folder = _folder(runs, name, "sweep")
+        check_pool(workers, backend)
+        begin(folder, sweep_plan(what, vary, folder, seeds=seeds, random=random, problems=problems))
+        _follow_plan(folder, workers, backend, quiet)
+
+    return sweep_command
 
 
 def _follow_plan(folder: Path, workers: int | None, backend: str, quiet: bool) -> None:
@@ -193,9 +235,11 @@ def _follow_plan(folder: Path, workers: int | None, backend: str, quiet: bool) -
     console = Console(quiet=quiet)
     with live_comparison(plan.jobs, console) as on_report:
         results = carry_out(folder, workers=workers, backend=backend, on_report=on_report)
+    few = len(results["methods"]) <= len(COLORS)
     if not quiet:
-        _wide().print(comparison_table(results))
-    learning_curves(results, folder / "learning_curves.png")
+        _wide().print(comparison_table(results) if few else sweep_table(results))
+    best = dict(ranked(results)[: len(COLORS)])
+    learning_curves(results if few else {**results, "methods": best}, folder / "learning_curves.png")
     console.print(f"curves:      {folder / 'learning_curves.png'}", highlight=False)
     pictured = [folder / f"{slug(method)}-seed0" for method in _PICTURED.values()]
     if all(run.exists() for run in pictured):
@@ -260,6 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "resume": resume_command,
             "eval": eval_command,
             "compare": compare_command,
+            "sweep": _sweep_command(tyro.MISSING if default is None else default),
             "envs": envs_command,
             "estimators": estimators_command,
             "models": models_command,
@@ -282,8 +327,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _from_file(arguments: Sequence[str]) -> TrainConfig | None:
-    """The configuration in the file that `train --config` names, if it does: flags are read with it as default."""
-    if list(arguments[:1]) != ["train"]:
+    """The configuration in the file that `--config` names, if one does: flags are read with it as default."""
+    if not {"train", "sweep"} & set(arguments[:1]):
         return None
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)

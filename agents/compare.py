@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, resolve_device
-from hardmem.agents.plans import Job, OnReport, Plan, begin, carry_out
+from hardmem.agents.plans import Job, OnReport, Plan, begin, carry_out, check_pool
 
 LENGTHS = (10, 20, 100, 1000)
 
@@ -101,7 +101,6 @@ def compare(
         ValueError: if the task is unknown or a number out of range.
         RunError: if the folder exists or cannot be made.
     """
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
+    check_pool(workers, "pool")
     begin(folder, plan_of(task, folder, seeds=seeds, problems=problems, lengths=lengths, device=device))
     return carry_out(folder, workers=workers, on_report=on_report)

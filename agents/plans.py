@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib.util
 import io
 import json
 import multiprocessing
@@ -127,10 +128,7 @@ def carry_out(
         RunError: if there is no plan in the folder, or another process is at it.
         Interrupted: by a signal, once every training under way has written its checkpoint.
     """
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; choose one of {list(BACKENDS)}")
+    check_pool(workers, backend)
     plan = read_plan(folder)
     device = resolve_device(plan.jobs[0].config.device)
     if workers is None:
@@ -149,6 +147,20 @@ def carry_out(
         write_json(folder / RESULTS, results)
         write_atomically(folder / TABLE, table(results).encode())
     return results
+
+
+def check_pool(workers: int | None, backend: str) -> None:
+    """Refuse what no pool can be made of.
+
+    Raises:
+        ValueError: if the number of workers is out of range, or the backend is unknown or not installed.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; choose one of {list(BACKENDS)}")
+    if backend == "ray" and importlib.util.find_spec("ray") is None:
+        raise ValueError("--backend ray needs Ray: pip install 'hardmem[ray]'")
 
 
 def available_cores() -> int:
@@ -200,21 +212,36 @@ def run_job(number: int, job: Job, plan: Plan, reports: Queue[Report] | None) ->
         if reports is not None:
             reports.put((number, progress))
 
-    if not (job.folder / RESULTS).exists():
-        if (job.folder / CONFIG).exists():
-            resume(job.folder, report, lengths=plan.lengths, problems=plan.problems)
-        else:
-            train(job.config, job.folder, report, lengths=plan.lengths, problems=plan.problems)
+    if (job.folder / CONFIG).exists():
+        resume(job.folder, report, lengths=plan.lengths, problems=plan.problems)
+    else:
+        train(job.config, job.folder, report, lengths=plan.lengths, problems=plan.problems)
+    return _result(job)
+
+
+def _result(job: Job) -> dict[str, Any]:
     result: dict[str, Any] = json.loads((job.folder / RESULTS).read_text())
     return result
 
 
+def _done_before(plan: Plan, on_report: OnReport) -> dict[int, dict[str, Any]]:
+    """The results that are there already, by number of the job."""
+    results = {number: _result(job) for number, job in enumerate(plan.jobs) if (job.folder / RESULTS).exists()}
+    for number in results:
+        on_report(plan.jobs[number], None)
+    return results
+
+
 def _run_in_pool(folder: Path, plan: Plan, workers: int, on_report: OnReport) -> list[dict[str, Any]]:
     """Run the jobs in a pool of processes and pass on what they report."""
-    results: dict[int, dict[str, Any]] = {}
+    results = _done_before(plan, on_report)
+    if len(results) == len(plan.jobs):
+        return [results[number] for number in range(len(plan.jobs))]
     with _pool(workers) as (pool, reports), StopRequest() as stop:
         numbers: dict[Future[dict[str, Any]], int] = {
-            pool.submit(run_job, number, job, plan, reports): number for number, job in enumerate(plan.jobs)
+            pool.submit(run_job, number, job, plan, reports): number
+            for number, job in enumerate(plan.jobs)
+            if number not in results
         }
         pending = set(numbers)
         while pending and stop.signal is None:
@@ -269,18 +296,20 @@ def _leave_interrupts_to_parent() -> None:
 
 def _run_on_ray(folder: Path, plan: Plan, workers: int, on_report: OnReport) -> list[dict[str, Any]]:
     """Run the jobs on a Ray cluster that all see the folder; one of this machine is started where there is none."""
-    try:
-        import ray
-    except ImportError as error:
-        raise ValueError("--backend ray needs Ray: pip install 'hardmem[ray]'") from error
+    import ray
+
     mine = not ray.is_initialized()
     if mine:
         ray.init(num_cpus=None if "RAY_ADDRESS" in os.environ else workers, log_to_driver=False)
     try:
         remote = ray.remote(num_cpus=1)(run_job)
-        numbers = {remote.remote(number, job, plan, None): number for number, job in enumerate(plan.jobs)}
-        results: dict[int, dict[str, Any]] = {}
-        while len(results) < len(numbers):
+        results = _done_before(plan, on_report)
+        numbers = {
+            remote.remote(number, job, plan, None): number
+            for number, job in enumerate(plan.jobs)
+            if number not in results
+        }
+        while len(results) < len(plan.jobs):
             done, _ = ray.wait([ref for ref, number in numbers.items() if number not in results])
             for ref in done:
                 results[numbers[ref]] = ray.get(ref)

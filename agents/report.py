@@ -21,9 +21,9 @@ def comparison_table(results: Mapping[str, Any]) -> Table:
     seeds = len(next(iter(methods.values()))["seeds"])
     table = Table(
         title=f"{results['task']}: {seeds} seeds on {results['hardware']}",
-        caption="solved: 99 % exact greedy sequences at all training lengths, on validation, with Wilson's interval "
-        "of the rate (95 %); then the cost in problems, rollouts and seconds, mean (worst). Below: exact sequences in % on "
-        "fresh problems without further training, interquartile mean [95 % bootstrap interval].",
+        caption="solved: 99 % exact greedy sequences at all training lengths, on validation, with Wilson's 95 % "
+        "interval of the rate; then the cost in problems, rollouts and seconds, mean (worst). Below: exact sequences "
+        "in % on fresh problems without further training, interquartile mean [95 % bootstrap interval].",
         box=box.SIMPLE_HEAVY,
         pad_edge=False,
     )
@@ -48,6 +48,45 @@ def comparison_table(results: Mapping[str, Any]) -> Table:
             table.add_row(heading, *(_exact(entry["summary"], str(length), kind) for entry in methods.values()))
         table.add_section()
     return table
+
+
+def sweep_table(results: Mapping[str, Any]) -> Table:
+    """A row per setting, the best first: success rate, cost, exact sequences at the first length."""
+    length = str(results["lengths"][0])
+    table = Table(
+        title=f"{results['task']}: best first",
+        caption=f"solved, with Wilson's 95 % interval of the rate; rollouts until then, mean (worst); exact sequences "
+        f"in %, interquartile mean [95 % bootstrap interval], at {_length_heading(results, int(length))}.",
+        box=box.SIMPLE_HEAVY,
+        pad_edge=False,
+    )
+    for heading in ("setting", "solved", "rollouts", "greedy", "sampled"):
+        table.add_column(heading, justify="left" if heading == "setting" else "right")
+    for method, entry in ranked(results):
+        at = [seed["solved"] for seed in entry["seeds"] if seed["solved"]]
+        _, low, high = entry["summary"]["solved"]
+        table.add_row(
+            method,
+            f"{len(at)}/{len(entry['seeds'])} \\[{100 * low:.0f}, {100 * high:.0f}]",
+            _mean_worst([row["rollouts"] for row in at], max, "{:,.0f}"),
+            *(_exact(entry["summary"], length, kind) for kind in ("greedy", "sampled")),
+        )
+    return table
+
+
+def ranked(results: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Methods and their entries, the best first: by success rate, by exact sequences, by rollouts needed."""
+
+    def badness(item: tuple[str, Any]) -> tuple[float, float, float]:
+        summary = item[1]["summary"]
+        exact = summary["exact"][str(results["lengths"][0])]
+        spent = [
+            seed["curve"][-1]["rollouts"] if not seed["solved"] else seed["solved"]["rollouts"]
+            for seed in item[1]["seeds"]
+        ]
+        return (-summary["solved"][0], -exact["greedy"][0] if exact else 0.0, sum(spent))
+
+    return sorted(results["methods"].items(), key=badness)
 
 
 def _length_heading(results: Mapping[str, Any], length: int) -> str:
