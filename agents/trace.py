@@ -92,28 +92,29 @@ def trace_agent(learner: AgentLearner, problem: Problem, max_length: int) -> Tra
     hidden = learner.policy.initial_hidden(problem.mask.shape[1])
     env = torch.arange(problem.mask.shape[1], device=observation.device)
     rows: list[tuple[Tensor, ...]] = []
-    memory = [state.memory[0].clone()]
+    cells = state.memory.codes()  # (B, N)
+    memory = [dynamics.contents.decode(cells[0])]
     for _ in range(dynamics.max_steps):
         log_probs, _, hidden = learner.policy(observation, hidden)
         record = choose(log_probs, greedy=True)
-        before, clock = state._replace(memory=state.memory.clone()), state.clock
+        before, clock = state, state.clock
         state, step = dynamics.step(state, record.index)
         observation = step.observation
         # Where the head touched its cell: before or after its move, as the order of a step has it.
-        head = state.trail[env, clock]
+        head = state.head if dynamics.moves_first else before.head
         due, running = before.script.due[env, clock], clock < before.script.num_steps
         judged = (due >= 0) & running
         if dynamics.self_paced:
             judged = judged & (record.index[:, 2 * dynamics.num_heads] > 0)
-        under = before.memory[env.unsqueeze(1), head][:, 0, dynamics.task.answer_channel]
+        under = dynamics.contents.symbol(cells.gather(1, head)[:, 0], dynamics.task.answer_channel)
         answer = record.index[:, -1] + 1 if dynamics.emit == "symbol" else under
         lag = clock - before.script.source[env, clock, -1]
         weights = as_weights(HardAddress(head), dynamics.num_cells)
-        rows.append((before.shown, answer, due + 1, judged, running, lag, weights, record.entropy))
-        memory.append(state.memory[0].clone())
-    shown, answer, target, mask, running, lag, weights, entropy = (
-        torch.stack(field) for field in zip(*rows, strict=True)
-    )
+        shown = dynamics.contents.decode(before.shown)
+        rows.append((shown, answer, due + 1, judged, running, lag, weights, record.entropy))
+        cells = state.memory.codes()
+        memory.append(dynamics.contents.decode(cells[0]))
+    shown, answer, target, mask, running, lag, weights, entropy = map(torch.stack, zip(*rows, strict=True))
     heads = [f"head {number}" for number in range(dynamics.num_heads)]
     return Trace(
         shown,

@@ -7,7 +7,8 @@ operator of it costs a third of torch's; torch is for training on a device.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 Tree = TypeVar("Tree")
+Part = TypeVar("Part")
 
 
 def zeros(shape: tuple[int, ...], like: Any) -> Any:
@@ -22,6 +24,23 @@ def zeros(shape: tuple[int, ...], like: Any) -> Any:
     if isinstance(like, Tensor):
         return torch.zeros(shape, device=like.device)
     return np.zeros(shape, np.float32)
+
+
+def count(number: int, like: Any) -> Any:
+    """0 to number - 1, from the library of `like`, on its device."""
+    return torch.arange(number, device=like.device) if isinstance(like, Tensor) else np.arange(number)
+
+
+def take(rows: Any, index: Any) -> Any:
+    """Rows by number: rows (R, ...), index (...) -> (..., ...). NumPy's own spelling of `rows[index]` is far slower."""
+    return rows[index] if isinstance(rows, Tensor) else rows.take(index, 0)
+
+
+def beside(parts: Sequence[Any]) -> Any:
+    """Matrices (B, ...) joined side by side; one alone is returned itself."""
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat(list(parts), 1) if isinstance(parts[0], Tensor) else np.concatenate(parts, 1)
 
 
 def as_numpy(tree: Tree) -> Tree:
@@ -34,6 +53,15 @@ def as_torch(tree: Tree) -> Tree:
     """The reverse of `as_numpy`."""
     tensors: Tree = _convert(tree, lambda leaf: torch.from_numpy(leaf) if isinstance(leaf, np.ndarray) else leaf)
     return tensors
+
+
+def numpy_twin(part: Part) -> Part:
+    """A copy of an object of the rules whose tensors are NumPy arrays, in the parts that it is made of as well."""
+    twin = copy.copy(part)
+    for name, value in vars(part).items():
+        is_part = type(value).__module__.startswith("hardmem.envs.")
+        setattr(twin, name, numpy_twin(value) if is_part and not isinstance(value, tuple) else as_numpy(value))
+    return twin
 
 
 def _convert(tree: Any, leaf: Callable[[Any], Any]) -> Any:

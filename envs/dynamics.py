@@ -6,7 +6,6 @@ is written so that NumPy arrays will do as well: see `hardmem.envs.arrays` and `
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hardmem.addressing import Move
-from hardmem.envs.arrays import as_numpy, zeros
+from hardmem.envs.arrays import beside, count, numpy_twin, take, zeros
+from hardmem.envs.contents import Contents, Memory
 from hardmem.envs.interfaces import make_interface
 from hardmem.envs.oracle import best_action
 from hardmem.tasks import Problem, Task
@@ -34,7 +34,7 @@ class Script(NamedTuple):
     Each has T + 1 steps: at the last, nothing is shown or asked. There an episode rests that has ended.
 
     Attributes:
-        shown: the symbols shown, (B, T + 1, C).
+        shown: the symbols shown, as the code of them, (B, T + 1).
         due: the answer due, as the action numbers answers, (B, T + 1); -1 where none is due.
         source: the steps whose content answers, (B, T + 1, S); -1 for none.
         num_steps: when each episode ends, (B,).
@@ -51,14 +51,15 @@ class Script(NamedTuple):
 class State(NamedTuple):
     """B episodes under way. The caller holds it; `step` and `replace` write into it, so go on with what they return.
 
+    What is shown or stored is a number here, a code: `Dynamics.contents` turns it into symbols.
+
     Attributes:
         script: the problems.
         clock: steps played, (B,).
-        shown: the symbols shown now, (B, C).
-        memory: what the cells hold, (B, N, C), one symbol per channel; 0 is empty.
+        shown: what is shown now, (B,).
+        memory: what the cells hold.
         head: where each head is, (B, H).
-        under: what the cells under the heads hold, (B, H, C).
-        trail: where each head was at each step, (B, T + 1, H): the only cells a new episode has to empty.
+        under: what the cells under the heads hold, (B, H).
         num_correct: answers given right so far, (B,), float.
         earned: the same as a fraction of those asked for, (B,): the return so far.
     """
@@ -66,10 +67,9 @@ class State(NamedTuple):
     script: Script
     clock: Tensor
     shown: Tensor
-    memory: Tensor
+    memory: Memory
     head: Tensor
     under: Tensor
-    trail: Tensor
     num_correct: Tensor
     earned: Tensor
 
@@ -85,24 +85,6 @@ class Step(NamedTuple):
     observation: Tensor
     reward: Tensor
     terminated: Tensor
-
-
-class Firsts(NamedTuple):
-    """Where the part of episode b starts among those of all episodes, laid end to end.
-
-    Attributes:
-        step: its steps, (B,).
-        cell: its cells, (B, 1).
-        shown, under, position, memory: the columns of its observation for the symbols shown, (B, C), those under the
-            heads, (B, H, C), the heads' positions, (B, H), and all cells, (B, N, C); None where not observed.
-    """
-
-    step: Tensor
-    cell: Tensor
-    shown: Tensor
-    under: Tensor
-    position: Tensor | None
-    memory: Tensor | None
 
 
 class Dynamics:
@@ -168,9 +150,9 @@ class Dynamics:
         self.moves_first = order == "move-answer-write"
         self.write, self.emit, self.self_paced, self.wiped = write, emit, self_paced, wiped
         self.device = torch.device(device)
+        self.contents = Contents([size + 1 for size in task.input_sizes], self.device)
         self.interface = make_interface(interface, task, self.num_cells, self.device, moves)
 
-        self.num_channels = len(task.input_sizes)
         writes = 2 if write == "observation" else task.input_sizes[task.answer_channel] + 1
         factors = {f"address {h}": self.interface.num_actions for h in range(num_heads)}
         factors |= {f"write {h}": writes for h in range(num_heads)}
@@ -179,22 +161,18 @@ class Dynamics:
         if emit == "symbol":
             factors["answer"] = task.num_answers
         self.factors, self.num_actions = tuple(factors), tuple(factors.values())
-        sizes = [size + 1 for size in task.input_sizes]
-        seen = {"shown": sizes, "under": sizes * num_heads}
-        if self.interface.shows_position or observable:
-            seen["position"] = [self.num_cells] * num_heads
+        self._places = Contents([self.num_cells], self.device)
+        seen = {"shown": self.contents.width, "under": self.contents.width * num_heads}
+        self.shows_position = self.interface.shows_position or observable
+        if self.shows_position:
+            seen["position"] = self.num_cells * num_heads
+        self.observable = observable
         if observable:
-            seen["memory"] = sizes * self.num_cells
-        ends = np.cumsum([0, *(sum(part) for part in seen.values())]).tolist()
+            seen["memory"] = self.contents.width * self.num_cells
+        ends = np.cumsum([0, *seen.values()]).tolist()
         self.parts = {name: slice(*ends[i : i + 2]) for i, name in enumerate(seen)}
         self.observation_size: int = ends[-1]
-        self._columns = {  # of the first symbol of each one-hot group
-            name: torch.tensor(self.parts[name].start + np.cumsum([0, *part[:-1]]), device=self.device)
-            for name, part in seen.items()
-        }
-        self._is_numpy = False
-        self._batch = (0, 0)
-        self._first: Firsts  # of a batch of that size: see _firsts
+        self._numbers = torch.arange(0, device=self.device)  # of the episodes: see _episodes
         self.observation_space = gym.spaces.Box(0.0, 1.0, (self.observation_size,), np.float32)
         self.action_space = gym.spaces.MultiDiscrete(list(self.num_actions))
 
@@ -228,16 +206,14 @@ class Dynamics:
 
     def begin(self, script: Script) -> State:
         """Empty cells, heads at cell 0, at the first step of the problems; the state owns `script` from here."""
-        num_envs, length = script.due.shape
-        empty, heads = script.due.new_zeros, self.num_heads
+        num_envs, heads, empty = len(script.due), self.num_heads, script.due.new_zeros
         return State(
             script=script,
             clock=empty(num_envs),
             shown=script.shown[:, 0].clone(),
-            memory=empty((num_envs, self.num_cells, self.num_channels)),
+            memory=Memory(cells=empty((self.num_cells, num_envs)), era=empty(num_envs)),
             head=empty((num_envs, heads)),
-            under=empty((num_envs, heads, self.num_channels)),
-            trail=empty((num_envs, length, heads)),
+            under=empty((num_envs, heads)),
             num_correct=torch.zeros(num_envs, device=self.device),
             earned=torch.zeros(num_envs, device=self.device),
         )
@@ -245,7 +221,7 @@ class Dynamics:
     def script(self, problem: Problem) -> Script:
         """Lay out problems for play."""
         return Script(
-            shown=F.pad(problem.inputs.transpose(0, 1), (0, 0, 0, 1)),
+            shown=F.pad(self.contents.encode(problem.inputs).T, (0, 1)),
             due=F.pad(problem.targets.T, (0, 1)) - 1,
             source=F.pad(problem.source.transpose(0, 1), (0, 0, 0, 1), value=-1),
             num_steps=problem.num_steps(),
@@ -256,14 +232,10 @@ class Dynamics:
         """Start new episodes in the places `which` (K,) of the batch; `fresh` holds the K problems."""
         for old, new in zip(state.script, fresh, strict=True):
             old[which] = new
-        if self.self_paced:  # a head may have been at many cells in one step of the input
-            state.memory[which] = 0
-        else:
-            touched = state.trail[which].reshape(len(which), -1) + which[:, None] * self.num_cells
-            state.memory.reshape(-1, self.num_channels)[touched] = 0
         state.shown[which] = fresh.shown[:, 0]
         for counter in (state.clock, state.head, state.under, state.num_correct, state.earned):
             counter[which] = 0
+        state.memory.era[which] += self.contents.num_codes
         return state
 
     def step(self, state: State, action: Tensor) -> tuple[State, Step]:
@@ -281,65 +253,75 @@ class Dynamics:
         Returns:
             The state after it; the reward, (B,) float32; whether an episode has ended, (B,) bool.
         """
-        heads, channels, script = self.num_heads, self.num_channels, state.script
+        heads, script = self.num_heads, state.script
         address, writes = action[:, :heads], action[:, heads : 2 * heads]
-        num_envs, length = script.due.shape
-        first = self._firsts(num_envs, length)
-        cells = state.memory.reshape(-1, channels)  # of all episodes
-        head, under = state.head, state.under
+        now = self._now(state)
+        head, under, memory = state.head, state.under, state.memory
         if self.moves_first:
-            head = self.interface.move(head, address, state.memory)
-            under = cells[first.cell + head]
+            head = self.interface.move(head, address, memory)
+            under = self._read(memory, head)
 
-        now = first.step + state.clock
-        answer = under[:, 0, self.task.answer_channel] - 1 if self.emit == "read" else action[:, -1]
-        right = (answer == script.due.reshape(-1)[now]) & (script.due.reshape(-1)[now] >= 0)
+        due = take(script.due.reshape(-1), now)
+        if self.emit == "read":
+            right = (self.contents.symbol(under[:, 0], self.task.answer_channel) - 1 == due) & (due >= 0)
+        else:
+            right = action[:, -1] == due
         going = state.running
         if self.self_paced:
-            right, going = right & (action[:, 2 * heads] > 0), going & (action[:, 2 * heads] > 0)
+            goes_on = action[:, 2 * heads] > 0
+            right, going = right & goes_on, going & goes_on
         num_correct = state.num_correct + right
         earned = num_correct / script.num_answers
 
-        self._write(cells, first.cell + head, under, state.shown, writes)
+        self._write(memory, head, under, state.shown, writes)
         if self.wiped:
-            cells[:] = 0
-        state.trail.reshape(-1, heads)[now] = head
+            memory = memory._replace(era=memory.era + self.contents.num_codes)
 
         if not self.moves_first:
-            head = self.interface.move(head, address, state.memory)
+            head = self.interface.move(head, address, memory)
         clock = state.clock + going
         after = state._replace(
             clock=clock,
-            shown=script.shown.reshape(-1, channels)[first.step + clock],
+            shown=take(script.shown.reshape(-1), now + going),
+            memory=memory,
             head=head,
-            under=cells[first.cell + head],
+            under=self._read(memory, head),
             num_correct=num_correct,
             earned=earned,
         )
         return after, earned - state.earned, clock >= script.num_steps
 
-    def _write(self, cells: Tensor, place: Tensor, under: Tensor, shown: Tensor, writes: Tensor) -> None:
-        """Let each head in turn write into its place (B, H) among all cells, which holds `under` (B, H, C)."""
+    def _read(self, memory: Memory, head: Tensor) -> Tensor:
+        """What is in the cells under the heads, (B, H)."""
+        era = memory.era[:, None]
+        found: Tensor = take(memory.cells.reshape(-1), self._place(memory, head)) - era
+        return found * (found > 0)
+
+    def _write(self, memory: Memory, head: Tensor, under: Tensor, shown: Tensor, writes: Tensor) -> None:
+        """Let each head in turn write what is `shown` (B,) to its cell, which holds `under` (B, H) before."""
+        cells, place = memory.cells.reshape(-1), self._place(memory, head)
         for h in range(self.num_heads):
-            old = under[:, h] if h == 0 else cells[place[:, h]]
-            change = shown - old
+            old = under[:, h] if h == 0 else self._read(memory, head[:, h : h + 1])[:, 0]
+            new = shown
             if self.write == "symbol":
                 channel = self.task.answer_channel
-                change[:, channel] = writes[:, h] - old[:, channel]
-            cells[place[:, h]] = old + (writes[:, h, None] > 0) * change
+                change = writes[:, h] - self.contents.symbol(shown, channel)
+                new = shown + change * self.contents.strides[channel]
+            cells[place[:, h]] = old + (writes[:, h] > 0) * (new - old) + memory.era
+
+    def _place(self, memory: Memory, head: Tensor) -> Tensor:
+        """Where the cells under the heads are among the cells of all episodes, (B, H)."""
+        num_envs = len(memory.era)
+        return head * num_envs + self._episodes(num_envs)[:, None]
 
     def observe(self, state: State) -> Tensor:
         """The observation, (B, O): one-hot, in the columns that `parts` names."""
-        num_envs, length = state.script.due.shape
-        first = self._firsts(num_envs, length)
-        observation: Tensor = zeros((num_envs, self.observation_size), like=state.clock)
-        hot = observation.reshape(-1)
-        hot[first.shown + state.shown] = 1.0
-        hot[first.under + state.under] = 1.0
-        if first.position is not None:
-            hot[first.position + state.head] = 1.0
-        if first.memory is not None:
-            hot[first.memory + state.memory] = 1.0
+        parts = [self.contents.one_hot(beside([state.shown[:, None], state.under]))]
+        if self.shows_position:
+            parts.append(self._places.one_hot(state.head))
+        if self.observable:
+            parts.append(self.contents.one_hot(state.memory.codes()))
+        observation: Tensor = beside(parts)
         return observation
 
     def legal(self, state: State) -> list[Tensor]:
@@ -349,40 +331,28 @@ class Dynamics:
         """
         legal = [zeros((len(state.clock), choices), like=state.clock) == 0 for choices in self.num_actions]
         if self.emit == "symbol":
-            first = self._firsts(*state.script.due.shape)
-            due = state.script.due.reshape(-1)[first.step + state.clock] >= 0
-            legal[-1][:, 1:] &= due[:, None]
+            due = take(state.script.due.reshape(-1), self._now(state))
+            legal[-1][:, 1:] &= (due >= 0)[:, None]
         return legal
 
     def numpy(self) -> Dynamics:
         """These rules for states of NumPy arrays (`as_numpy(state)`), to `step`, `observe` and `replace` them."""
-        twin = copy.copy(self)
-        twin.interface = copy.copy(self.interface)
-        for part in (twin, twin.interface):
-            vars(part).update({name: as_numpy(value) for name, value in vars(part).items()})
-        twin._is_numpy = True
-        return twin
+        return numpy_twin(self)
 
     def oracle(self, state: State) -> Tensor:
         """The best action, (B, A), from the full state: an upper bound for tests and plots, never an observation."""
         return best_action(self, state)
 
-    def _firsts(self, num_envs: int, length: int) -> Firsts:
-        """Where each episode starts in flattened arrays; kept for the next call."""
-        if self._batch != (num_envs, length):
-            env = torch.arange(num_envs, device=self.device).unsqueeze(1)  # (B, 1)
-            column = {name: env * self.observation_size + first for name, first in self._columns.items()}
-            of_cells = (-1, self.num_channels)
-            first = Firsts(
-                step=env.squeeze(1) * length,
-                cell=env * self.num_cells,
-                shown=column["shown"],
-                under=column["under"].unflatten(1, of_cells),
-                position=column.get("position"),
-                memory=column["memory"].unflatten(1, of_cells) if "memory" in column else None,
-            )
-            self._batch, self._first = (num_envs, length), as_numpy(first) if self._is_numpy else first
-        return self._first
+    def _now(self, state: State) -> Tensor:
+        """The step that each episode is at, (B,), among the steps of all episodes laid end to end."""
+        num_envs, length = state.script.due.shape
+        return self._episodes(num_envs) * length + state.clock
+
+    def _episodes(self, num_envs: int) -> Tensor:
+        """The numbers of the episodes, (B,); kept for the next call."""
+        if len(self._numbers) != num_envs:
+            self._numbers = count(num_envs, like=self._numbers)
+        return self._numbers
 
     def __repr__(self) -> str:
         """The task and the sizes of its cells, observations and actions."""

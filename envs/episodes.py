@@ -74,8 +74,9 @@ class Episodes:
 
     def restart(self, which: Array) -> None:
         """Start fresh problems in the places `which` (K,)."""
-        self.state = self._rules.replace(self.state, which, self._take(len(which)))
-        self._age[which] = 0
+        if len(which):
+            self.state = self._rules.replace(self.state, which, self._take(len(which)))
+            self._age[which] = 0
 
     def advance(self, action: Array) -> tuple[Array, Array, Array]:
         """Play one step with actions (B, A); returns reward, terminated and truncated, (B,) each."""
@@ -91,6 +92,11 @@ class Episodes:
         observation: Array = self._rules.observe(self.state)
         return observation
 
+    def symbols(self, codes: Any) -> list[Any]:
+        """What is shown or stored, as symbols: codes (...) -> nested lists (..., C)."""
+        symbols: list[Any] = self._rules.contents.decode(codes).tolist()
+        return symbols
+
     def legal(self) -> list[Array]:
         """Which choices are worth taking, (B, choices) for each factor."""
         legal: list[Array] = self._rules.legal(self.state)
@@ -102,14 +108,14 @@ class Episodes:
 
     def _take(self, count: int) -> Script:
         """The next problems; views, to be copied."""
-        if self._ahead is None:
-            self._ahead, self._taken = self._draw(), 0
-        while len(self._ahead.due) - self._taken < count:
-            rest: Any = (field[self._taken :] for field in self._ahead)
-            joined: Any = [np.concatenate(pair) for pair in zip(rest, self._draw(), strict=True)]
-            self._ahead, self._taken = Script(*joined), 0
-        first, self._taken = self._taken, self._taken + count
-        return Script(*(field[first : self._taken] for field in self._ahead))
+        pieces: list[Any] = []
+        while count:
+            if self._ahead is None or self._taken == self._block:
+                self._ahead, self._taken = self._draw(), 0
+            first, self._taken = self._taken, min(self._taken + count, self._block)
+            pieces.append([field[first : self._taken] for field in self._ahead])
+            count -= self._taken - first
+        return Script(*(pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces, strict=True))))
 
     def _draw(self) -> Script:
         problem = self.dynamics.task.draw(self._block, generator=self._generator)

@@ -6,16 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hardmem.addressing import HOME, Move, MoveTable, move_table
+from hardmem.envs.arrays import take
+from hardmem.envs.contents import Contents, Memory
 from hardmem.schemes import DEFAULT_MOVES
 from hardmem.tasks import Task
 
 
 class Interface(ABC):
-    """What the address part of an action means. Actions and heads are (B, H), the memory (B, N, C), all int64.
+    """What the address part of an action means. Actions and heads are (B, H), int64.
 
     Args:
         task: what is stored.
@@ -32,11 +33,11 @@ class Interface(ABC):
         self.num_cells = num_cells
 
     @abstractmethod
-    def move(self, head: Tensor, action: Tensor, memory: Tensor) -> Tensor:
+    def move(self, head: Tensor, action: Tensor, memory: Memory) -> Tensor:
         """Where the heads are after their action; on tensors and on arrays alike, see `hardmem.envs.arrays`."""
 
     @abstractmethod
-    def towards(self, head: Tensor, goal: Tensor, memory: Tensor) -> Tensor:
+    def towards(self, head: Tensor, goal: Tensor, memory: Memory) -> Tensor:
         """The action that brings each head closest to its goal: the oracle's."""
 
 
@@ -66,10 +67,11 @@ class Tape(Interface):
         self._next = self.table.targets(cells, num_cells).flatten()  # (N M): one look-up a step
         self._distance: Tensor | None = None
 
-    def move(self, head: Tensor, action: Tensor, memory: Tensor) -> Tensor:
-        return self._next[head * self.num_actions + action]
+    def move(self, head: Tensor, action: Tensor, memory: Memory) -> Tensor:
+        moved: Tensor = take(self._next, head * self.num_actions + action)
+        return moved
 
-    def towards(self, head: Tensor, goal: Tensor, memory: Tensor) -> Tensor:
+    def towards(self, head: Tensor, goal: Tensor, memory: Memory) -> Tensor:
         if self._distance is None:
             self._distance = self._moves_by_offsets().to(head.device)
         reached = self.table.targets(head, self.num_cells)  # (B, H, M)
@@ -99,10 +101,10 @@ class RandomAccess(Interface):
         super().__init__(task, num_cells, device)
         self.num_actions = num_cells
 
-    def move(self, head: Tensor, action: Tensor, memory: Tensor) -> Tensor:
+    def move(self, head: Tensor, action: Tensor, memory: Memory) -> Tensor:
         return action + 0  # not the caller's own array, which may change
 
-    def towards(self, head: Tensor, goal: Tensor, memory: Tensor) -> Tensor:
+    def towards(self, head: Tensor, goal: Tensor, memory: Memory) -> Tensor:
         return goal
 
 
@@ -124,6 +126,7 @@ class Associative(Interface):
         super().__init__(task, num_cells, device)
         if not task.key_channels:
             raise ValueError(f"an associative interface needs a task whose facts have keys, got {task}")
+        self._contents = Contents([size + 1 for size in task.input_sizes], device)
         self._first_key = task.key_channels[0]
         names = [(self._first_key, 0)]
         names += [
@@ -132,20 +135,24 @@ class Associative(Interface):
         self.num_actions = len(names) + 1
         names += [(self._first_key, 0)]  # the last action, which names nothing
         channel, self._symbol = torch.tensor(names, device=device).T
-        self._in_channel = F.one_hot(channel, len(task.input_sizes)) > 0  # (A, C)
+        self._stride = torch.tensor(self._contents.strides, device=device)[channel]
+        self._size = torch.tensor(self._contents.sizes, device=device)[channel]
         self._rank = torch.arange(num_cells, 0, -1, device=device)  # the lowest cell first
 
-    def move(self, head: Tensor, action: Tensor, memory: Tensor) -> Tensor:
-        same = memory[:, None] == self._symbol[action][:, :, None, None]  # (B, H, N, C)
-        matches = (same & self._in_channel[action][:, :, None]).any(-1)  # (B, H, N)
-        empty = (memory[:, :, self._first_key] == 0)[:, None]
+    def move(self, head: Tensor, action: Tensor, memory: Memory) -> Tensor:
+        codes = memory.codes()[:, None]  # (B, 1, N)
+        stride, size, symbol = (
+            take(numbers, action)[:, :, None] for numbers in (self._stride, self._size, self._symbol)
+        )
+        matches = codes // stride % size == symbol  # (B, H, N)
+        empty = self._contents.symbol(codes, self._first_key) == 0
         score = matches * self.num_cells + (matches | empty) * self._rank
         found = head + (score > 0).any(-1) * (score.argmax(-1) - head)
         steps = action == self.num_actions - 1
         moved: Tensor = found + steps * ((head + 1) % self.num_cells - found)
         return moved
 
-    def towards(self, head: Tensor, goal: Tensor, memory: Tensor) -> Tensor:
+    def towards(self, head: Tensor, goal: Tensor, memory: Memory) -> Tensor:
         actions = torch.arange(self.num_actions, device=head.device).expand(len(head), -1)  # (B, A)
         leads = [
             self.move(here.unsqueeze(1).expand_as(actions), actions, memory) == there.unsqueeze(1)

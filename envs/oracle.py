@@ -22,7 +22,8 @@ def best_action(rules: Dynamics, state: State) -> Tensor:
     What has to be kept goes where the head is, or where it moves to, as the order of a step has it. Where nothing is
     due, the head goes to the next empty cell. The return tells whether these cells and moves suffice.
     """
-    shown, head, now = state.script.shown, state.head[:, :1], state.clock.unsqueeze(1)  # (B, T + 1, C), (B, 1) twice
+    head, now = state.head[:, :1], state.clock.unsqueeze(1)  # (B, 1) twice
+    shown = rules.contents.decode(state.script.shown)  # (B, T + 1, C)
     step = torch.arange(shown.shape[1], device=rules.device)  # (T + 1,)
     kept = rules.task.kept(shown.transpose(0, 1)).T  # (B, T + 1)
     slot, is_new = _slots(rules, shown, kept)
@@ -51,8 +52,9 @@ def best_action(rules: Dynamics, state: State) -> Tensor:
 
     memory = state.memory
     if not rules.moves_first:  # it moves over what it has just written
-        here = torch.arange(rules.num_cells, device=rules.device) == head  # (B, N)
-        memory = torch.where((here & storing & ~late).unsqueeze(-1), state.shown.unsqueeze(1), memory)
+        here = torch.arange(rules.num_cells, device=rules.device).unsqueeze(1) == head.T  # (N, B)
+        stored = torch.where(here & (storing & ~late).T, memory.era + state.shown, memory.cells)
+        memory = memory._replace(cells=stored)
     address = rules.interface.towards(head, goal, memory)
     if rules.self_paced and rules.moves_first:
         landing = torch.where(storing, cell, -1)
@@ -61,13 +63,15 @@ def best_action(rules: Dynamics, state: State) -> Tensor:
             landing = torch.where(storing, cell, visit.gather(1, after))
         late = late | ((landing >= 0) & (rules.interface.move(head, address, memory) != landing))
 
-    content = state.shown[:, rules.task.answer_channel].unsqueeze(1) if rules.write == "symbol" else 1
+    channel = rules.task.answer_channel
+    content = rules.contents.symbol(state.shown, channel).unsqueeze(1) if rules.write == "symbol" else 1
     rest = state.head[:, 1:]
     columns = [address, rules.interface.towards(rest, rest, memory), storing * ~late * content, torch.zeros_like(rest)]
     if rules.self_paced:
         columns.append((~late).long())
     if rules.emit == "symbol":
-        columns.append((state.under[:, :1, rules.task.answer_channel] - 1).clamp(0, rules.task.num_answers - 1))
+        answer = rules.contents.symbol(state.under[:, :1], channel) - 1
+        columns.append(answer.clamp(0, rules.task.num_answers - 1))
     return torch.cat(columns, dim=1)
 
 

@@ -29,7 +29,7 @@ def _header(episodes: Episodes, place: int) -> list[str]:
     """Lines on the step, the symbols shown, what has been earned, and the action that led here."""
     state, dynamics = episodes.state, episodes.dynamics
     clock, last = int(state.clock[place]), int(state.script.num_steps[place])
-    shown = " ".join(_symbol(symbol) for symbol in state.shown[place].tolist())
+    shown = " ".join(_symbol(symbol) for symbol in episodes.symbols(state.shown[place]))
     lines = [f"step {clock} of {last}", f"shown {shown}", f"earned {float(state.earned[place]):.2f}"]
     if episodes.action is None or clock == 0:
         return [*lines, "no action yet"]
@@ -40,14 +40,14 @@ def _header(episodes: Episodes, place: int) -> list[str]:
 def _text(episodes: Episodes, place: int) -> str:
     state = episodes.state
     heads = state.head[place].tolist()
-    cells = [",".join(map(_symbol, cell)) for cell in state.memory[place].tolist()]
+    cells = [",".join(map(_symbol, cell)) for cell in episodes.symbols(state.memory.codes()[place])]
     drawn = [f"[{cell}]" if number in heads else f" {cell} " for number, cell in enumerate(cells)]
     return "\n".join([*_header(episodes, place), "cells " + "".join(drawn)]) + "\n"
 
 
 def _picture(episodes: Episodes, place: int) -> NDArray[np.uint8]:
     state, font = episodes.state, ImageFont.load_default()
-    cells = state.memory[place].tolist()
+    cells = episodes.symbols(state.memory.codes()[place])
     header = _header(episodes, place)
     line = 16
     top = line * len(header) + 8

@@ -25,6 +25,11 @@ def play(dynamics, state, choose):
     return total, steps
 
 
+def leaves(state):
+    """All tensors or arrays of a state."""
+    return [leaf for field in state for leaf in (field if isinstance(field, tuple) else [field])]
+
+
 def uniform_actions(dynamics, num_envs, random):
     columns = [torch.randint(n, (num_envs,), generator=random) for n in dynamics.num_actions]
     return torch.stack(columns, dim=1)
@@ -46,8 +51,8 @@ def test_numpy_plays_by_the_same_rules(env, options):
         action = uniform_actions(dynamics, 5, random)
         state, step = dynamics.step(state, action)
         array_state, array_step = twin.step(array_state, action.numpy())
-        ours = [*step, *state.script, *state[1:], *dynamics.legal(state)]
-        theirs = [*array_step, *array_state.script, *array_state[1:], *twin.legal(array_state)]
+        ours = [*step, *leaves(state), *dynamics.legal(state)]
+        theirs = [*array_step, *leaves(array_state), *twin.legal(array_state)]
         for tensor, array in zip(ours, theirs, strict=True):
             assert isinstance(array, np.ndarray)
             assert array.flags.c_contiguous or array.ndim < 2  # reshape must not copy what is written to
@@ -91,7 +96,7 @@ def test_what_was_not_shown_cannot_be_written():
     state, _ = dynamics.start(dynamics.task.problem([5, 6, 7]))
     state, _ = dynamics.step(state, torch.tensor([[2, 4, 1, 0, 0]]))  # head 0 writes 5 at cell 0, heads go to 2 and 4
     state, _ = dynamics.step(state, torch.tensor([[1, 1, 0, 1, 0]]))  # head 1 writes 6 at cell 4
-    assert state.memory[0, :, 0].tolist() == [5, 0, 0, 0, 6]
+    assert state.memory.codes()[0].tolist() == [5, 0, 0, 0, 6]
 
 
 def test_copies_of_a_problem_stand_side_by_side():
@@ -116,7 +121,7 @@ def test_replacing_episodes_leaves_the_others_untouched():
         alone, _ = dynamics.step(alone, action)
     state = dynamics.replace(state, which, fresh.script)
     torch.testing.assert_close(dynamics.observe(state)[which], observation)
-    assert state.memory[which].sum() == 0
+    assert state.memory.codes()[which].sum() == 0
     for action in actions[4:]:
         state, mixed = dynamics.step(state, action)
         alone, old = dynamics.step(alone, action)
@@ -124,7 +129,7 @@ def test_replacing_episodes_leaves_the_others_untouched():
         for ours, untouched, started in zip(mixed, old, new, strict=True):
             torch.testing.assert_close(ours[kept], untouched[kept], rtol=0, atol=0)
             torch.testing.assert_close(ours[which], started, rtol=0, atol=0)
-    assert state.memory[kept].any()
+    assert state.memory.codes()[kept].any()
 
 
 @pytest.mark.parametrize("interface", ["tape", "random-access"])
@@ -135,7 +140,7 @@ def test_devices(interface):
         state, observation = dynamics.start(dynamics.task.draw(4, device=device))
         action = torch.zeros(4, len(dynamics.num_actions), dtype=torch.int64, device=device)
         state, step = dynamics.step(state, action)
-        assert observation.device == step.reward.device == state.memory.device == torch.device(device)
+        assert observation.device == step.reward.device == state.memory.cells.device == torch.device(device)
     dynamics = make_dynamics("copy", interface)
     actions = uniform_actions(dynamics, 4, generator())
     with device_guard.no_host_reads():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hardmem.envs import ENVIRONMENTS, make_dynamics
+from hardmem.envs.contents import Memory
 from hardmem.envs.testing import EnvironmentContract, play
 from hardmem.tasks import TASKS
 
@@ -113,8 +114,9 @@ def names(dynamics, channel, symbol):
 def test_naming_by_hand():
     """Found, lowest of several, put where it is empty, next, nowhere to go: the rules of addressing by content."""
     dynamics = make_dynamics("fact-recall", "associative", num_cells=4, num_keys=9)
-    memory = torch.tensor([[[5, 1, 2], [7, 3, 2], [5, 3, 1], [0, 0, 0]]])
-    full = torch.tensor([[[5, 1, 2], [7, 3, 2], [5, 3, 1], [2, 2, 2]]])
+    facts = torch.tensor([[5, 1, 2], [7, 3, 2], [5, 3, 1], [0, 0, 0], [2, 2, 2]])
+    codes, era = dynamics.contents.encode(facts).unsqueeze(1), torch.zeros(1, dtype=torch.int64)  # (5, 1), (1,)
+    memory, full = Memory(codes[:4], era), Memory(codes[[0, 1, 2, 4]], era)
     nothing, following = names(dynamics, 0, 9), dynamics.interface.num_actions - 1
 
     def leads(head, action, memory=memory):
@@ -129,15 +131,20 @@ def test_naming_by_hand():
     assert [leads(1, following), leads(3, following)] == [2, 0]
 
 
+def stored(dynamics, state):
+    """What the cells of episode 0 hold, symbol by symbol."""
+    return dynamics.contents.decode(state.memory.codes()[0]).tolist()
+
+
 def test_written_symbols_by_hand():
     """A symbol replaces the answer channel of what is shown; 0 writes nothing; the later of two heads wins."""
     dynamics = make_dynamics("slot-recall", "random-access", write="symbol", num_heads=2)
     state, _ = dynamics.start(dynamics.task.problem([5, 4, 2, 4, 9, 6, 9, 0]))
     state, _ = dynamics.step(state, torch.tensor([[0, 3, 7, 2, 0]]))  # both heads at cell 0: 7, then 2
-    assert state.memory[0, 0].tolist() == [5, 2]
+    assert stored(dynamics, state)[0] == [5, 2]
     state, _ = dynamics.step(state, torch.tensor([[0, 0, 0, 3, 0]]))
-    assert state.memory[0, 0].tolist() == [5, 2]
-    assert state.memory[0, 3].tolist() == [2, 3]
+    assert stored(dynamics, state)[0] == [5, 2]
+    assert stored(dynamics, state)[3] == [2, 3]
 
 
 @pytest.mark.parametrize(("order", "earned"), [("answer-write-move", 0.5), ("move-answer-write", 1.0)])
