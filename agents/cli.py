@@ -33,6 +33,7 @@ from hardmem.agents.sequence import SequenceLearner
 from hardmem.agents.signals import Interrupted
 from hardmem.agents.sweep import sweep_plan
 from hardmem.agents.training import NonFiniteError, Outcome, resume, train
+from hardmem.agents.watch import animation, play_one, watch
 
 MANUAL = """Hard and soft attention over an external memory: train, watch, compare.
 
@@ -42,6 +43,7 @@ Begin
   hardmem train sequence --access soft    a Neural Turing Machine; --access sampled is the hard one
   hardmem train --config mine.toml        the same from a file: kind = "agent", learning_rate = 3e-3, ...
   hardmem eval runs/train-1 --lengths 10 100 1000
+  hardmem watch runs/train-1              inputs, heads, cells and answers, step by step; --gif mine.gif
   hardmem sweep --vary learning_rate=1e-3,1e-2 group_size=4,8 agent --max-updates 300
   tensorboard --logdir runs
 
@@ -188,6 +190,42 @@ def compare_command(
     _follow_plan(folder, workers, "pool", quiet)
 
 
+def watch_command(
+    run: tyro.conf.Positional[Path],
+    length: int | None = None,
+    seed: int = 0,
+    rate: float = 4.0,
+    problems: int | None = None,
+    gif: Path | None = None,
+    device: str = "cpu",
+) -> None:
+    """Watch what a run has learned so far play, step by step: inputs, heads, cells, answers.
+
+    A problem at a time, each by the newest checkpoint, until Ctrl-C; training may be going on.
+
+    Args:
+        run: the run's folder.
+        length: of the problems; by default the longest trained on.
+        seed: draws the problems.
+        rate: steps per second.
+        problems: how many to play; by default no end on a terminal, and one elsewhere.
+        gif: write one problem to this file as an animation instead.
+        device: "cpu", "cuda", or "auto".
+    """
+    console = Console()
+    if length is not None and length < 1:
+        raise ValueError(f"length must be at least 1, got {length}")
+    if not rate > 0 or (problems is not None and problems < 1):
+        raise ValueError(f"rate must be positive and problems at least 1, got {rate} and {problems}")
+    if gif is not None:
+        animation(play_one(run, length, seed, device), gif, rate)
+        console.print(f"animation:   {gif}", highlight=False)
+        return
+    if problems is None and not console.is_terminal:
+        problems = 1
+    watch(run, console, length=length, seed=seed, rate=rate, problems=problems, device=device)
+
+
 def _sweep_command(default: Any) -> Callable[..., None]:
     """The command `sweep` with another default than none: what a file says."""
 
@@ -303,6 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "train": _train_command(tyro.MISSING if default is None else default),
             "resume": resume_command,
             "eval": eval_command,
+            "watch": watch_command,
             "compare": compare_command,
             "sweep": _sweep_command(tyro.MISSING if default is None else default),
             "envs": envs_command,

@@ -65,13 +65,20 @@ class Diagnosis(NamedTuple):
     evenness: float | None
 
 
-def trace(learner: Learner, num_problems: int, generator: torch.Generator, *, max_length: int) -> Trace:
-    """Play fresh problems of all trained lengths up to one, greedily. The learner is not changed.
+def trace(
+    learner: Learner,
+    num_problems: int,
+    generator: torch.Generator,
+    *,
+    max_length: int,
+    min_length: int | None = None,
+) -> Trace:
+    """Play fresh problems up to a length, greedily, from the shortest trained on or `min_length`. Changes nothing.
 
     Raises:
         ValueError: if the learner is of a kind that has nothing to show.
     """
-    shortest = min(learner.config.min_length, max_length)
+    shortest = min(learner.config.min_length if min_length is None else min_length, max_length)
     with torch.no_grad():
         if isinstance(learner, AgentLearner):
             dynamics = learner.dynamics(max_length, shortest)
