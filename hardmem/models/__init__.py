@@ -5,8 +5,9 @@ from __future__ import annotations
 from hardmem.models.attention import ATTENTIONS, Attention, make_attention
 from hardmem.models.controllers import CONTROLLERS, Controller, make_controller
 from hardmem.models.encoder_decoder import EncoderDecoder
+from hardmem.models.memory_network import Facts, MemoryNetwork, as_questions
 from hardmem.models.ntm import NTM, NTMState
 from hardmem.models.recurrent import Recurrent
 
-__all__ = ["ATTENTIONS", "CONTROLLERS", "NTM", "Attention", "Controller", "EncoderDecoder", "NTMState", "Recurrent"]
-__all__ += ["make_attention", "make_controller"]
+__all__ = ["ATTENTIONS", "CONTROLLERS", "NTM", "Attention", "Controller", "EncoderDecoder", "Facts", "MemoryNetwork"]
+__all__ += ["NTMState", "Recurrent", "as_questions", "make_attention", "make_controller"]
