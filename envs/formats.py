@@ -96,7 +96,10 @@ class Format:
         return product
 
     def masks(self, legal: list[Array]) -> tuple[Any, ...]:
-        """Legal choices -> what the batched action space's `sample` takes as its mask: int8 arrays in tuples."""
+        """Legal choices -> for each of the B episodes what `sample` of the single action space takes, int8.
+
+        A batch of Discrete takes all of them; a batch of MultiDiscrete is a Box, whose `sample` takes no mask.
+        """
         flat = self.flat_masks(legal).astype(np.int8)
         if self.is_product:
             return tuple(flat)
