@@ -20,6 +20,7 @@ from rich.table import Table
 from hardmem.agents.compare import LENGTHS, plan_of, slug
 from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, resolve_device
 from hardmem.agents.config_files import read_toml
+from hardmem.agents.distributed import main_process
 from hardmem.agents.doctor import devices, self_test, versions
 from hardmem.agents.evaluation import evaluate
 from hardmem.agents.figures import COLORS, address_maps, learning_curves
@@ -51,6 +52,10 @@ Runs
   A training has a folder of its own, runs/train-1, runs/train-2, ...: config.json, TensorBoard events, the last two
   checkpoints, and at its end results.json. Nothing that exists is written over. Ctrl-C or SIGTERM finishes the update
   and writes a checkpoint; `hardmem resume RUN` goes on, after a kill too, and ends as if nothing had happened.
+
+Scale
+  torchrun --nproc-per-node 2 -m hardmem train agent --num-envs 8192 shares one training's batch among processes;
+  docs/scaling.md says when that pays.
 
 Python
   hardmem.agents.train(config, folder) is `hardmem train`; resume, load and compare are there as well.
@@ -118,7 +123,8 @@ def _follow(
     work: Callable[[Callable[[Progress], None]], tuple[Learner, Outcome]],
     quiet: bool,
 ) -> None:
-    """Show a training's progress, and at its end what it came to."""
+    """Show a training's progress, and at its end what it came to; of several processes one speaks."""
+    quiet = quiet or not main_process()
     console = Console(quiet=quiet)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, TimeRemainingColumn(), console=console, disable=quiet or not console.is_terminal) as bar:
@@ -130,6 +136,8 @@ def _follow(
             bar.update(task, completed=progress.update, description=f"{text}, {rate:,.0f} steps/s")
 
         _, outcome = work(show)
+    if quiet:
+        return
     if outcome.solved is None:
         console.print(f"not solved within {config.max_updates} updates: {outcome.curve[-1].exact:.1%} exact")
     else:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hardmem.agents.config import TrainConfig
+from hardmem.baselines import Baseline
 
 
 class Generators(NamedTuple):
@@ -70,6 +71,7 @@ class Learner(nn.Module, ABC):
     """A policy or model with its baseline: everything the optimiser sees."""
 
     config: TrainConfig
+    baseline: Baseline
     draws: bool
     """Whether it makes random choices; if not, there is nothing to be greedy about."""
 

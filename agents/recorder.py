@@ -79,8 +79,8 @@ class Recorder:
         scalars |= {TAGS.get(name, f"1_learning/{name}"): value for name, value in progress.metrics.items()}
         self._scalars(scalars, progress.steps)
 
-    def inspect(self, record: Trace, steps: int, *, picture: bool) -> None:
-        """Add what a trace says: recall by lag, entropy by factor, use of the cells; and its picture, if wanted."""
+    def inspect(self, record: Trace, steps: int) -> None:
+        """Add what a trace says: recall by lag, entropy by factor, use of the cells."""
         diagnosis = diagnose(record)
         groups: dict[str, list[float]] = {}
         width = -(-len(record.mask) // LAG_GROUPS)
@@ -95,8 +95,10 @@ class Recorder:
         if diagnosis.cells_touched is not None and diagnosis.evenness is not None:
             scalars |= {"3_memory/cells_touched": diagnosis.cells_touched, "3_memory/evenness": diagnosis.evenness}
         self._scalars(scalars, steps)
-        if picture:
-            self.writer.add_image("one_problem", pixels(trace_figure(record)), steps, dataformats="HWC")
+
+    def picture(self, record: Trace, steps: int) -> None:
+        """Add the picture of a trace: where the heads were, what the cells held."""
+        self.writer.add_image("one_problem", pixels(trace_figure(record)), steps, dataformats="HWC")
 
     def _scalars(self, scalars: dict[str, float], steps: int) -> None:
         for name, value in scalars.items():

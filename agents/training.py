@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from hardmem.agents.checkpoints import NoCheckpointError, load_checkpoint
-from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, from_json, resolve_device, to_json
+from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, from_json, to_json
 from hardmem.agents.curriculum import Curriculum
+from hardmem.agents.distributed import World, joined, local_device
 from hardmem.agents.evaluation import evaluate
 from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage
 from hardmem.agents.progress import Progress
@@ -32,6 +35,9 @@ EXAMINED = 500
 """Fresh problems per length in the examination at the end of a run."""
 INSPECTED = 50
 """Problems played for a look inside."""
+
+
+ALONE = World()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,19 +71,22 @@ class Training:
 
     Args:
         config: what to train, and how.
+        world: the processes that share the batch; every one holds the same weights.
 
     Raises:
-        ValueError: if the configuration cannot be built.
+        ValueError: if the configuration cannot be built, or the batch not be shared.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
-        self.device = resolve_device(config.device)
-        self.learner = make_learner(config, self.device)
-        self.generators = Generators.seeded(config.seed, self.device)
+    def __init__(self, config: TrainConfig, world: World = ALONE) -> None:
+        self.config, self.world = config, world
+        self.device = local_device(config)
+        self.learner = make_learner(world.share(config), self.device)
+        self.generators = world.generators(config.seed, self.device)
         self.optimizer = torch.optim.Adam(self.learner.parameters(), lr=config.learning_rate)
-        actor = [parameter for name, parameter in self.learner.named_parameters() if not name.startswith("baseline.")]
-        self.noise = GradientVariance(actor)
+        self.critic = list(self.learner.baseline.parameters())
+        critic = {id(parameter) for parameter in self.critic}
+        self.actor = [parameter for parameter in self.learner.parameters() if id(parameter) not in critic]
+        self.noise = GradientVariance(self.actor)
         self.curriculum = Curriculum(config.start_length, config.max_length, config.promote_at)
         self.progress, self.curve = Progress(), list[Progress]()
         self.solved: Progress | None = None
@@ -101,14 +110,16 @@ class Training:
 
         self.optimizer.zero_grad(set_to_none=True)
         batch.loss.backward()
+        self.world.average(self._shared())
         self.noise.update()
-        grad_norm = nn.utils.clip_grad_norm_(self.learner.parameters(), self.config.max_grad_norm)
+        grad_norm = nn.utils.clip_grad_norm_(self.actor, self.config.max_grad_norm)
+        nn.utils.clip_grad_norm_(self.critic, self.config.max_grad_norm)  # on its own: its errors are of another size
 
-        progress = self.progress
+        progress, processes = self.progress, self.world.size
         progress.update += 1
-        progress.steps += batch.steps
-        progress.problems += batch.problems
-        progress.rollouts += batch.rollouts
+        progress.steps += batch.steps * processes
+        progress.problems += batch.problems * processes
+        progress.rollouts += batch.rollouts * processes
         due = progress.update % self.config.eval_every == 0 or self.done()
         # Reading a number makes a GPU wait: there at validations, not at every update.
         if due or self.device.type == "cpu":
@@ -117,8 +128,14 @@ class Training:
         if not due:
             return None
         noise = {"gradient_variance": self.noise.variance(), "gradient_signal_to_noise": self.noise.signal_to_noise()}
+        self.world.average(batch.metrics.values())
         metrics = {**batch.metrics, "grad_norm": grad_norm, **noise}
         return self._validate({name: float(value) for name, value in metrics.items()})
+
+    def _shared(self) -> list[Tensor]:
+        """What every process has seen a part of: gradients, and the averages that a baseline keeps."""
+        gradients = [parameter.grad for parameter in self.learner.parameters() if parameter.grad is not None]
+        return [*gradients, *self.learner.baseline.buffers()]
 
     def _stage(self) -> Stage:
         """What the next update is to draw, and how much of the entropy bonus it still gets."""
@@ -172,7 +189,7 @@ class Training:
             "learner": self.learner.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "noise": self.noise.state_dict(),
-            "generators": [generator.get_state() for generator in self.generators],
+            "generators": self.world.gather([generator.get_state() for generator in self.generators]),
             "curriculum": dataclasses.asdict(self.curriculum),
             "progress": dataclasses.asdict(self.progress),
             "curve": [dataclasses.asdict(point) for point in self.curve],
@@ -189,10 +206,12 @@ class Training:
         differing = sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
         if set(differing) - {"max_updates"}:
             raise ValueError(f"it is of another run: its configuration differs in {differing}")
+        if len(state["generators"]) != self.world.size:
+            raise ValueError(f"it is of {len(state['generators'])} processes, and these are {self.world.size}")
         self.learner.load_state_dict(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.noise.load_state_dict(state["noise"])
-        for generator, random_state in zip(self.generators, state["generators"], strict=True):
+        for generator, random_state in zip(self.generators, state["generators"][self.world.rank], strict=True):
             generator.set_state(random_state)
         self.curriculum = Curriculum(**state["curriculum"])
         self.progress = Progress(**state["progress"])
@@ -227,15 +246,18 @@ def train(
         NonFiniteError: if the loss, the gradient or a metric is no longer finite.
         Interrupted: by a signal, once the checkpoint is written.
     """
-    training = Training(config)
-    if folder is None:
-        while not training.done():
-            point = training.update()
-            if point is not None and on_progress is not None:
-                on_progress(point)
-    else:
-        with locked(create_run(Path(folder), config)):
-            _record(training, Path(folder), on_progress, lengths, problems)
+    with joined(config) as world:
+        training = Training(config, world)
+        if folder is None:
+            while not training.done():
+                point = training.update()
+                if point is not None and on_progress is not None:
+                    on_progress(point)
+        elif world.rank == 0:
+            with locked(create_run(Path(folder), config)):
+                _record(training, Path(folder), on_progress, lengths, problems)
+        else:
+            _record(training, None, on_progress, lengths, problems)
     return training.learner, Outcome(training.solved, training.curve)
 
 
@@ -265,58 +287,79 @@ def resume(
     config = read_config(folder)
     if max_updates is not None:
         config = dataclasses.replace(config, max_updates=max_updates)
-    training = Training(config)
-    with locked(folder):
-        try:
-            training.load_state_dict(load_checkpoint(folder, set_aside=True))
-        except NoCheckpointError:
-            pass  # stopped before the first one: from the beginning
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            if isinstance(error, RunError):
-                raise
-            raise RunError(f"the checkpoint in {str(folder)!r} does not fit its {CONFIG}: {error}") from error
-        if max_updates is not None:
-            write_config(folder, config)
-        _record(training, folder, on_progress, lengths, problems)
+    with joined(config) as world:
+        training = Training(config, world)
+        with locked(folder) if world.rank == 0 else nullcontext():
+            _restore(training, folder)
+            if max_updates is not None and world.rank == 0:
+                write_config(folder, config)
+            _record(training, folder if world.rank == 0 else None, on_progress, lengths, problems)
     return training.learner, Outcome(training.solved, training.curve)
+
+
+def _restore(training: Training, folder: Path) -> None:
+    """Go back to the last checkpoint, or stay at the beginning where there is none.
+
+    Raises:
+        RunError: if there are some but none can be used.
+    """
+    state: dict[str, Any] | None = None
+    if training.world.rank == 0:
+        with suppress(NoCheckpointError):
+            state = load_checkpoint(folder, set_aside=True)
+    state = training.world.gather(state)[0]
+    if state is None:
+        return
+    try:
+        training.load_state_dict(state)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise RunError(f"the checkpoint in {str(folder)!r} does not fit its {CONFIG}: {error}") from error
 
 
 def _record(
     training: Training,
-    folder: Path,
+    folder: Path | None,
     on_progress: Callable[[Progress], None] | None,
     lengths: Sequence[int] | None,
     problems: int,
 ) -> None:
-    """Train to the end, or to a signal, and leave all of it in the folder."""
-    config, saved = training.config, training.progress.update
-    with recording(folder, config, training.progress) as recorder, StopRequest() as stop:
+    """Train to the end, or to a signal, and leave all of it in the folder; None in processes that only help."""
+    config, world, saved = training.config, training.world, training.progress.update
+    with (
+        nullcontext() if folder is None else recording(folder, config, training.progress) as recorder,
+        StopRequest() as stop,
+    ):
         while not training.done():
             try:
                 point = training.update()
-                update = training.progress.update
-                if point is not None:
+                update, done = training.progress.update, training.done()
+                if point is not None and recorder is not None:
                     recorder.log(point)
-                    if on_progress is not None:
-                        on_progress(point)
-                if training.done() or update % config.inspect_every == 0 or update % config.picture_every == 0:
-                    picture = training.done() or update % config.picture_every == 0
-                    recorder.inspect(_look_inside(training), training.progress.steps, picture=picture)
-                if training.done() or stop.signal is not None or update % config.checkpoint_every == 0:
-                    recorder.save(training.state_dict())
+                if point is not None and on_progress is not None:
+                    on_progress(point)
+                if recorder is not None and (done or not update % config.inspect_every):
+                    recorder.inspect(_look_inside(training), training.progress.steps)
+                if recorder is not None and (done or not update % config.picture_every):
+                    recorder.picture(_look_inside(training), training.progress.steps)
+                heard = 0
+                if world.size == 1 or point is not None:  # all stop together, and ask each other at validations only
+                    heard = max(world.gather(int(stop.signal or 0)))
+                if done or heard or update % config.checkpoint_every == 0:
+                    state = training.state_dict()
+                    if recorder is not None:
+                        recorder.save(state)
                     saved = update
             except NonFiniteError as error:
-                kept = (
-                    f"the last good checkpoint, of update {saved}, is kept" if saved else "there is no checkpoint yet"
-                )
-                raise NonFiniteError(f"{error}; {kept} in {str(folder)!r}") from error
-            if stop.signal is not None and not training.done():
+                kept = f"the last good checkpoint, of update {saved}, is kept" if saved else "there is no checkpoint"
+                raise NonFiniteError(error if folder is None else f"{error}; {kept} in {str(folder)!r}") from error
+            if heard and not done:
                 raise Interrupted(
-                    f"stopped by {stop.signal.name} after update {update}, with a checkpoint; go on by "
+                    f"stopped by {signal.Signals(heard).name} after update {update}, with a checkpoint; go on by "
                     f"`hardmem resume {folder}`",
-                    128 + stop.signal,
+                    128 + heard,
                 )
-        recorder.finish(_results(training, lengths, problems), training.progress.steps)
+        if recorder is not None:
+            recorder.finish(_results(training, lengths, problems), training.progress.steps)
 
 
 def examine(learner: Learner, max_length: int, generator: torch.Generator) -> Score:
