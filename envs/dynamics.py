@@ -34,18 +34,27 @@ class Script(NamedTuple):
     Each has T + 1 steps: at the last, nothing is shown or asked. There an episode rests that has ended.
 
     Attributes:
-        shown: the symbols shown, as the code of them, (B, T + 1).
-        due: the answer due, as the action numbers answers, (B, T + 1); -1 where none is due.
+        steps: what is shown, as the code of it, and the answer due, as the action numbers answers, -1 for none:
+            (B, T + 1, 2), int32. They are needed together, and what is needed seldom comes from afar.
         source: the steps whose content answers, (B, T + 1, S); -1 for none.
         num_steps: when each episode ends, (B,).
         num_answers: answers it asks for, (B,), float.
     """
 
-    shown: Tensor
-    due: Tensor
+    steps: Tensor
     source: Tensor
     num_steps: Tensor
     num_answers: Tensor
+
+    @property
+    def shown(self) -> Tensor:
+        """What is shown, as the code of it, (B, T + 1)."""
+        return self.steps[..., 0]
+
+    @property
+    def due(self) -> Tensor:
+        """The answer due, as the action numbers answers, (B, T + 1); -1 where none is due."""
+        return self.steps[..., 1]
 
 
 class State(NamedTuple):
@@ -56,7 +65,7 @@ class State(NamedTuple):
     Attributes:
         script: the problems.
         clock: steps played, (B,).
-        shown: what is shown now, (B,).
+        now: what is shown now, and the answer due, (B, 2), as in the script.
         memory: what the cells hold.
         head: where each head is, (B, H).
         under: what the cells under the heads hold, (B, H).
@@ -66,12 +75,22 @@ class State(NamedTuple):
 
     script: Script
     clock: Tensor
-    shown: Tensor
+    now: Tensor
     memory: Memory
     head: Tensor
     under: Tensor
     num_correct: Tensor
     earned: Tensor
+
+    @property
+    def shown(self) -> Tensor:
+        """What is shown now, (B,)."""
+        return self.now[:, 0]
+
+    @property
+    def due(self) -> Tensor:
+        """The answer due now, (B,); -1 for none."""
+        return self.now[:, 1]
 
     @property
     def running(self) -> Tensor:
@@ -206,11 +225,11 @@ class Dynamics:
 
     def begin(self, script: Script) -> State:
         """Empty cells, heads at cell 0, at the first step of the problems; the state owns `script` from here."""
-        num_envs, heads, empty = len(script.due), self.num_heads, script.due.new_zeros
+        num_envs, heads, empty = len(script.steps), self.num_heads, script.num_steps.new_zeros
         return State(
             script=script,
             clock=empty(num_envs),
-            shown=script.shown[:, 0].clone(),
+            now=script.steps[:, 0].clone(),
             memory=Memory(cells=empty((self.num_cells, num_envs)), era=empty(num_envs)),
             head=empty((num_envs, heads)),
             under=empty((num_envs, heads)),
@@ -220,9 +239,13 @@ class Dynamics:
 
     def script(self, problem: Problem) -> Script:
         """Lay out problems for play."""
+        num_steps, num_problems = problem.mask.shape
+        steps = torch.zeros((num_problems, num_steps + 1, 2), dtype=torch.int32, device=self.device)
+        steps[:, :-1, 0] = self.contents.encode(problem.inputs).T
+        steps[:, :-1, 1] = problem.targets.T
+        steps[..., 1] -= 1
         return Script(
-            shown=F.pad(self.contents.encode(problem.inputs).T, (0, 1)),
-            due=F.pad(problem.targets.T, (0, 1)) - 1,
+            steps=steps,
             source=F.pad(problem.source.transpose(0, 1), (0, 0, 0, 1), value=-1),
             num_steps=problem.num_steps(),
             num_answers=problem.mask.sum(dim=0).float(),
@@ -232,7 +255,7 @@ class Dynamics:
         """Start new episodes in the places `which` (K,) of the batch; `fresh` holds the K problems."""
         for old, new in zip(state.script, fresh, strict=True):
             old[which] = new
-        state.shown[which] = fresh.shown[:, 0]
+        state.now[which] = fresh.steps[:, 0]
         for counter in (state.clock, state.head, state.under, state.num_correct, state.earned):
             counter[which] = 0
         state.memory.era[which] += self.contents.num_codes
@@ -254,18 +277,17 @@ class Dynamics:
             The state after it; the reward, (B,) float32; whether an episode has ended, (B,) bool.
         """
         heads, script = self.num_heads, state.script
+        num_envs, length, _ = script.steps.shape
         address, writes = action[:, :heads], action[:, heads : 2 * heads]
-        now = self._now(state)
         head, under, memory = state.head, state.under, state.memory
         if self.moves_first:
             head = self.interface.move(head, address, memory)
             under = self._read(memory, head)
 
-        due = take(script.due.reshape(-1), now)
         if self.emit == "read":
-            right = (self.contents.symbol(under[:, 0], self.task.answer_channel) - 1 == due) & (due >= 0)
+            right = (self.contents.symbol(under[:, 0], self.task.answer_channel) - 1 == state.due) & (state.due >= 0)
         else:
-            right = action[:, -1] == due
+            right = action[:, -1] == state.due
         going = state.running
         if self.self_paced:
             goes_on = action[:, 2 * heads] > 0
@@ -282,7 +304,7 @@ class Dynamics:
         clock = state.clock + going
         after = state._replace(
             clock=clock,
-            shown=take(script.shown.reshape(-1), now + going),
+            now=take(script.steps.reshape(-1, 2), self._episodes(num_envs) * length + clock),
             memory=memory,
             head=head,
             under=self._read(memory, head),
@@ -331,8 +353,7 @@ class Dynamics:
         """
         legal = [zeros((len(state.clock), choices), like=state.clock) == 0 for choices in self.num_actions]
         if self.emit == "symbol":
-            due = take(state.script.due.reshape(-1), self._now(state))
-            legal[-1][:, 1:] &= (due >= 0)[:, None]
+            legal[-1][:, 1:] &= (state.due >= 0)[:, None]
         return legal
 
     def numpy(self) -> Dynamics:
@@ -342,11 +363,6 @@ class Dynamics:
     def oracle(self, state: State) -> Tensor:
         """The best action, (B, A), from the full state: an upper bound for tests and plots, never an observation."""
         return best_action(self, state)
-
-    def _now(self, state: State) -> Tensor:
-        """The step that each episode is at, (B,), among the steps of all episodes laid end to end."""
-        num_envs, length = state.script.due.shape
-        return self._episodes(num_envs) * length + state.clock
 
     def _episodes(self, num_envs: int) -> Tensor:
         """The numbers of the episodes, (B,); kept for the next call."""

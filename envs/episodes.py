@@ -13,14 +13,14 @@ from hardmem.envs.dynamics import Dynamics, Script, State
 
 Array = NDArray[Any]
 
-ROWS_AHEAD = 2**14
+STEPS_AHEAD = 2**15
 """Steps of problems drawn at once: enough that drawing is paid once for many episodes, little enough to stay cached."""
 
 
 class Episodes:
     """B episodes that an adapter steps, restarts one by one and looks at.
 
-    Problems are drawn many at once and handed out in order, so that B = 1 and a single environment get the same ones.
+    Problems are drawn many at once and handed out in order: a vector of any size gets the same ones.
 
     Args:
         dynamics: the rules.
@@ -48,7 +48,7 @@ class Episodes:
         self._generator = torch.Generator()
         self._ahead: Script | None = None
         self._taken = 0
-        self._block = max(num_envs, ROWS_AHEAD // dynamics.task.num_steps)
+        self._block = max(1, STEPS_AHEAD // dynamics.task.num_steps)
         self._age = np.zeros(num_envs, dtype=np.int64)
         self._never = np.zeros(num_envs, dtype=np.bool_)
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, Task, at_least, looked_up, pick, shuffled, time_first
+from hardmem.tasks.base import Problem, Task, at_least, looked_up, shuffled, time_first
 
 MAX_ITEMS = 65_536
 """Distinct items a task may draw from: far more than it shows, and few enough to draw them from a float32."""
@@ -135,7 +135,7 @@ class AssociativeRecall(Task):
         row, before, answer = looked_up(self._lay_out, case, num_cases)
         blank = torch.zeros_like(symbols[:, :1])
         rows = torch.cat([blank, symbols, blank + self.num_symbols + 1, blank + self.num_symbols + 2], dim=1)
-        inputs = pick(rows, row)
+        inputs = rows.gather(1, row)
         targets = inputs.gather(1, answer.clamp(min=0)) * (answer >= 0)
         return time_first(inputs.unsqueeze(-1), targets, torch.stack([before, answer], dim=-1))
 

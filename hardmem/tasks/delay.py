@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, Task, looked_up, pick, time_first
+from hardmem.tasks.base import Problem, Task, looked_up, time_first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Delay(Task):
         row, source = looked_up(self._lay_out, lengths - self.min_length, num_cases)
         blank = torch.zeros_like(symbols[:, :1])
         rows = torch.cat([blank, symbols, blank + self.num_symbols + 1], dim=1)
-        return time_first(pick(rows, row).unsqueeze(-1), pick(rows, source + 1), source.unsqueeze(-1))
+        return time_first(rows.gather(1, row).unsqueeze(-1), rows.gather(1, source + 1), source.unsqueeze(-1))
 
     def _lay_out(self, case: Tensor) -> tuple[Tensor, Tensor]:
         """What is shown in a case (K,), as a row among blank, symbols and delimiter, and the source; both (K, T)."""

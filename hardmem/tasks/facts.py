@@ -89,7 +89,7 @@ class Facts(Task):
         self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
     ) -> Problem:
         lengths = self._draw_lengths(num_problems, generator, device)
-        keys = [self._draw_keys(lengths, generator) for _ in self.key_channels]
+        keys = self._draw_keys(lengths.repeat(len(self.key_channels)), generator).split(num_problems)
         values = torch.randint(1, self.num_symbols + 1, keys[0].shape, generator=generator, device=device)
         asked = shuffled(lengths + self.distractors, self.max_length, generator)
         kind = torch.randint(0, len(keys), asked.shape, generator=generator, device=device)

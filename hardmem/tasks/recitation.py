@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, Task, at_least, looked_up, pick, time_first
+from hardmem.tasks.base import Problem, Task, at_least, looked_up, time_first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Recitation(Task):
         markers = torch.arange(self.num_symbols + 1, self.input_sizes[0] + 1, device=symbols.device)
         blank = torch.zeros_like(symbols[:, :1])
         rows = torch.cat([blank, symbols, markers.expand(len(symbols), -1)], dim=1)
-        return time_first(pick(rows, row).unsqueeze(-1), pick(rows, source + 1), source.unsqueeze(-1))
+        return time_first(rows.gather(1, row).unsqueeze(-1), rows.gather(1, source + 1), source.unsqueeze(-1))
 
     def _lay_out(self, case: Tensor) -> tuple[Tensor, Tensor]:
         """What is shown in a case (K,), as a row among blank, symbols and markers, and the source; both (K, T)."""
