@@ -18,6 +18,7 @@ from hardmem.schemes import ContentLocation, make_scheme
 
 HEADS = ("read", "write", "read-write")
 ORDERS = ("read-write-move", "move-write-read")
+MEMORY_INITS = ("random", "learned")
 
 
 class NTMState(NamedTuple):
@@ -59,7 +60,11 @@ class NTM(nn.Module):
             recurrence (`Gated`), what was read on its way into the controller, and the bypass. The model begins as
             the plainest machine that needs its cells, the one hard addresses are learned in, and opens the rest as it
             pays. False is the machine of the paper.
-        memory_init: the constant every cell starts with (Collier & Beel 2018 recommend 1e-6); heads start at cell 0.
+        memory_init: what the cells start with: a constant (Collier & Beel 2018, arXiv:1807.08518, recommend 1e-6),
+            "random", drawn once and kept, or "learned". The last two tie the machine to N cells.
+        learned_start: whether the first weights of the heads, the first read and the controller's first state are
+            learned; the weights tie the machine to N cells, and a hard head starts at the largest. Without it heads
+            start at cell 0 and all else from zeros.
         batch_first: whether inputs and outputs are (B, T, ...) instead of (T, B, ...).
 
     The soft machine of the paper runs as one fused operation per step; set the attribute `fused` to False for the same
@@ -68,6 +73,8 @@ class NTM(nn.Module):
     Raises:
         ValueError: if a name is unknown, a size is below 1, or no head reads or none writes.
     """
+
+    drawn_memory: Tensor | None
 
     def __init__(
         self,
@@ -84,7 +91,8 @@ class NTM(nn.Module):
         order: str = "move-write-read",
         bypass: bool = True,
         gated: bool = True,
-        memory_init: float = 1e-6,
+        memory_init: float | str = 1e-6,
+        learned_start: bool = False,
         batch_first: bool = False,
     ) -> None:
         super().__init__()
@@ -99,12 +107,15 @@ class NTM(nn.Module):
         self.writing = [number for number, role in enumerate(heads) if role in ("write", "read-write")]
         if not self.reading or not self.writing or not set(heads) <= set(HEADS):
             raise ValueError(f"heads must be of {list(HEADS)}, one or more reading and writing, got {list(heads)}")
+        if isinstance(memory_init, str) and memory_init not in MEMORY_INITS:
+            raise ValueError(f"memory_init must be a number or one of {list(MEMORY_INITS)}, got {memory_init!r}")
         make_access(access)  # an unknown name fails here, not at the first step
         self.input_size, self.num_heads = input_size, len(heads)
         self.num_cells, self.cell_width = num_cells, cell_width
         self.access, self.order, self.bypass = access, order, bypass
         self.fused = True
         self.memory_init, self.batch_first = memory_init, batch_first
+        self.fill = 0.0 if isinstance(memory_init, str) else memory_init
 
         read_size = len(self.reading) * cell_width
         self.controller = make_controller(controller, input_size + read_size, hidden_size, gated=gated)
@@ -115,46 +126,82 @@ class NTM(nn.Module):
         self.read_gate = nn.Parameter(torch.zeros(())) if gated else None
         self.bypass_gate = nn.Parameter(torch.zeros(())) if gated and bypass else None
 
+        bound = (num_cells + cell_width) ** -0.5
+        cells = torch.empty(num_cells, cell_width).uniform_(-bound, bound) if isinstance(memory_init, str) else None
+        self.first_memory = nn.Parameter(cells) if cells is not None and memory_init == "learned" else None
+        self.register_buffer("drawn_memory", cells if memory_init == "random" else None)
+        self.first_weights = nn.Parameter(torch.randn(self.num_heads, num_cells)) if learned_start else None
+        self.first_read = nn.Parameter(0.01 * torch.randn(read_size)) if learned_start else None
+        hidden = self.controller.initial_hidden(1, device=torch.device("cpu"), dtype=torch.get_default_dtype())
+        self.first_hidden = nn.ParameterList(0.05 * torch.randn_like(part[0]) for part in hidden if learned_start)
+
     def extra_repr(self) -> str:
         return f"num_cells={self.num_cells}, cell_width={self.cell_width}, access={self.access!r}, order={self.order!r}"
 
     def bank(self, batch_size: int, num_cells: int | None = None) -> Bank:
         """A bank for hard access, to be handed to `initial_state` for one sequence after the other."""
         weight, cells = self.output_layer.weight, self.num_cells if num_cells is None else num_cells
-        return Bank(batch_size, cells, self.cell_width, fill=self.memory_init, device=weight.device, dtype=weight.dtype)
+        return Bank(batch_size, cells, self.cell_width, fill=self.fill, device=weight.device, dtype=weight.dtype)
 
     def initial_state(self, batch_size: int, num_cells: int | None = None, *, bank: Bank | None = None) -> NTMState:
-        """Constant cells, heads at cell 0, nothing read.
+        """Where a sequence starts: as `memory_init` and `learned_start` say.
 
         Args:
             batch_size: B.
             num_cells: overrides N for this run.
             bank: where a hard memory is kept, so that a step costs the same for any N: the numbers are those without
-                it. `num_cells` is then the bank's. Begins the bank's next sequence: the one before it is gone.
+                it. `num_cells` is then the bank's. Begins the bank's next sequence: the one before it is gone. Cells
+                that start as they were drawn or learned are copied into it, at a price that grows with N.
 
         Raises:
-            ValueError: if the bank does not fit.
+            ValueError: if the bank does not fit, or N is not the one that what is learned was made for.
         """
         weight = self.output_layer.weight
         cells = self.num_cells if num_cells is None else num_cells
-        if bank is None:
-            memory: Memory = weight.new_full((batch_size, cells, self.cell_width), self.memory_init)
-        else:
+        if bank is not None:
             cells = bank.cells.shape[1]
             if bank.cells.shape != (batch_size, cells, self.cell_width):
                 raise ValueError(
                     f"the bank must be (B, N, W) = ({batch_size}, N, {self.cell_width}), got {tuple(bank.cells.shape)}"
                 )
-            memory = bank.begin()
-        index = torch.zeros(batch_size, self.num_heads, dtype=torch.int64, device=weight.device)
-        address: Address = HardAddress(index)
+        tied = isinstance(self.memory_init, str) or self.first_weights is not None
+        if tied and cells != self.num_cells:
+            raise ValueError(
+                f"cells or weights that are drawn or learned are tied to N = {self.num_cells} cells, got {cells}"
+            )
+        first = self.first_memory if self.first_memory is not None else self.drawn_memory
+        if bank is not None:
+            memory: Memory = bank.begin(first)
+        elif first is not None:
+            memory = first.expand(batch_size, -1, -1).clone()
+        else:
+            memory = weight.new_full((batch_size, cells, self.cell_width), self.fill)
+        return NTMState(
+            memory, self._first_address(batch_size, cells), self._first_read(batch_size), self._first_hidden(batch_size)
+        )
+
+    def _first_address(self, batch_size: int, num_cells: int) -> Address:
+        weight = self.output_layer.weight
+        if self.first_weights is not None and self.access == "soft":
+            return SoftAddress(self.first_weights.softmax(dim=-1).expand(batch_size, -1, -1))
+        if self.first_weights is not None:
+            return HardAddress(self.first_weights.argmax(dim=-1).expand(batch_size, -1))
         if self.access == "soft":
-            weights = weight.new_zeros((batch_size, self.num_heads, cells))
+            weights = weight.new_zeros((batch_size, self.num_heads, num_cells))
             weights[..., 0] = 1
-            address = SoftAddress(weights)
-        nothing = weight.new_zeros((batch_size, len(self.reading) * self.cell_width))
-        hidden = self.controller.initial_hidden(batch_size, device=weight.device, dtype=weight.dtype)
-        return NTMState(memory, address, nothing, hidden)
+            return SoftAddress(weights)
+        return HardAddress(torch.zeros(batch_size, self.num_heads, dtype=torch.int64, device=weight.device))
+
+    def _first_read(self, batch_size: int) -> Tensor:
+        if self.first_read is not None:
+            return self.first_read.expand(batch_size, -1)
+        return self.output_layer.weight.new_zeros((batch_size, len(self.reading) * self.cell_width))
+
+    def _first_hidden(self, batch_size: int) -> Hidden:
+        if len(self.first_hidden):
+            return tuple(part.expand(batch_size, -1) for part in self.first_hidden)
+        weight = self.output_layer.weight
+        return self.controller.initial_hidden(batch_size, device=weight.device, dtype=weight.dtype)
 
     def forward(
         self, inputs: Tensor, state: NTMState | None = None, generator: torch.Generator | None = None
