@@ -1,19 +1,20 @@
-"""Variance of the choice estimators at equal evaluations of the cost, relative to REINFORCE.
+"""Variance and bias of the choice estimators and the relaxations at equal evaluations of the cost, beside REINFORCE.
 
-    python benchmarks/variance_choice.py --docs docs
+    python benchmarks/variance_choice.py      # prints; benchmarks/variance.py puts it into the docs
 
-One choice among 8, its cost re-evaluable at 4 points, also at weights between the corners (REBAR). The controls of
-REBAR and RELAX are trained for 300 batches of 64 on the same policy. Figures are scaled to 4 evaluations: REBAR takes 3
-per draw, RELAX 1.
+One choice among 8, its cost re-evaluable at 4 points, also at weights between the corners, where it bends (REBAR and
+the relaxations). The controls of REBAR and RELAX are trained for 300 batches of 64 on the same policy. Figures are
+scaled to 4 evaluations: REBAR takes 3 per draw, RELAX and the relaxations 1.
 """
 
 from __future__ import annotations
 
 import torch
+from measured import Measured, Spread, by_policy, options_of, spread, summed_up, table
 from torch import Tensor
-from variance import POLICIES, show, table
 
-from hardmem.addressing import sample_index
+from hardmem.access import ACCESS
+from hardmem.addressing import dense, sample_index
 from hardmem.baselines import make_baseline
 from hardmem.estimators import Rebar, Relax, relaxed, sum_and_sample, surrogate, unordered_set
 
@@ -43,6 +44,9 @@ class Choice:
             loss = unordered_set(leaf, lambda index: self.costs[index], 4, self.generator)
         elif arm == "sum-and-sample":
             loss = sum_and_sample(leaf, lambda index: self.costs[index], 4, self.generator)
+        elif arm in ACCESS:
+            address, _ = ACCESS[arm](dense(leaf.unsqueeze(1).log_softmax(dim=-1)), CHOICES, self.generator)
+            loss = self.at_weights(address.weights).mean()
         elif arm in ("rebar", "relax"):
             loss = relaxed(leaf, self.at_weights, self.control[arm], self.generator).loss
         else:
@@ -75,28 +79,29 @@ DRAWS = {
     "unordered-set": 1.0,
     "rebar": 3 / 4,
     "relax": 1 / 4,
+    "straight-through": 1 / 4,
+    "reinmax": 1 / 4,
+    "gumbel": 1 / 4,
+    "top-k": 1 / 4,
 }
 """By what the variance of one estimate is multiplied, so that all stand for 4 evaluations."""
 
 
-def measure() -> dict[str, dict[str, tuple[float, float]]]:
-    """As in variance.py."""
-    result: dict[str, dict[str, tuple[float, float]]] = {arm: {} for arm in DRAWS}
-    for policy, sharpness in POLICIES.items():
-        variances, biases = torch.zeros(len(DRAWS), PROBLEMS), torch.zeros(len(DRAWS), PROBLEMS)
+def measure() -> dict[str, list[Measured]]:
+    """Per arm, what it does at each policy."""
+
+    def at_policy(sharpness: float) -> dict[str, Measured]:
+        found: dict[str, list[Spread]] = {}
         for seed in range(PROBLEMS):
             choice = Choice(sharpness, seed)
             choice.train_controls(seed)
-            for row, (arm, factor) in enumerate(DRAWS.items()):
-                gradient = choice.gradient(arm)
-                spread = gradient.var(dim=0).sum()
-                variances[row, seed] = spread * factor
-                biases[row, seed] = (gradient.mean(dim=0) - choice.exact).norm() / (spread / ESTIMATES).sqrt()
-        relative = (variances / variances[0]).log().mean(dim=1).exp()
-        for row, arm in enumerate(DRAWS):
-            result[arm][policy] = (relative[row].item(), biases[row].mean().item())
-    return result
+            for arm, factor in DRAWS.items():
+                found.setdefault(arm, []).append(spread(choice.gradient(arm), choice.exact, factor))
+        return summed_up(found, "REINFORCE")
+
+    return by_policy(at_policy)
 
 
 if __name__ == "__main__":
-    show(__doc__, "variance-choice", lambda: table(measure(), "estimator of one choice"))
+    options_of(__doc__)
+    print(table(measure(), "estimator of one choice"))

@@ -11,8 +11,8 @@ one sequence, over all sequences, relative to REINFORCE with the whole return.
 from __future__ import annotations
 
 import torch
+from measured import POLICIES, options_of, write_section
 from torch import Tensor
-from variance import POLICIES, show, table
 
 from hardmem.addressing import sample_index
 from hardmem.baselines import Baseline, make_baseline, other_choices, squared_score
@@ -127,11 +127,11 @@ def advantages(walk: TabularWalk, replay: Replay, seed: int) -> dict[str, Tensor
     return result
 
 
-def measure() -> dict[str, dict[str, tuple[float]]]:
-    """Geometric mean over walks, relative to REINFORCE."""
-    result: dict[str, dict[str, tuple[float]]] = {}
+def measure() -> dict[str, list[float]]:
+    """Per baseline, the geometric mean over walks relative to REINFORCE, at each policy."""
+    result: dict[str, list[float]] = {}
     for separate in (False, True):
-        for policy, sharpness in POLICIES.items():
+        for sharpness in POLICIES.values():
             logs: dict[str, list[Tensor]] = {}
             for seed in range(WALKS):
                 walk = make_walk(sharpness, seed, separate)
@@ -144,9 +144,19 @@ def measure() -> dict[str, dict[str, tuple[float]]]:
                     logs.setdefault(name, []).append((value / found["REINFORCE, whole return"]).log())
             for name, values in logs.items():
                 arm = f"{'separate' if separate else 'joint'} costs: {name}"
-                result.setdefault(arm, {})[policy] = (torch.stack(values).mean().exp().item(),)
+                result.setdefault(arm, []).append(torch.stack(values).mean().exp().item())
     return result
 
 
+def main() -> None:
+    """Measure, print, and write the docs if asked to."""
+    options = options_of(__doc__)
+    lines = ["| baseline on the cost-to-go | " + " | ".join(POLICIES) + " |", "|---|---|---|---|"]
+    lines += [f"| {arm} | " + " | ".join(f"{value:.3f}" for value in row) + " |" for arm, row in measure().items()]
+    print("\n".join(lines))
+    if options.docs:
+        write_section(options.docs / "estimators.md", "variance-heads", "\n".join(lines))
+
+
 if __name__ == "__main__":
-    show(__doc__, "variance-heads", lambda: table(measure(), "baseline on the cost-to-go"))
+    main()

@@ -220,6 +220,13 @@ def test_the_table_in_the_docs_is_the_catalogue() -> None:
     assert shown == markdown_table(), "hardmem.estimators.catalogue.markdown_table() is what belongs there"
 
 
+def test_every_record_is_in_the_measured_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "estimators.md").read_text()
+    rows = page.split("<!-- variance -->")[1].split("<!-- /variance -->")[0].strip().splitlines()[2:]
+    names = [row.split("|")[1].strip() for row in rows]
+    assert names[: len(ESTIMATORS)] == list(ESTIMATORS), "benchmarks/variance.py writes it"
+
+
 EXAMPLES = (Path(__file__).parents[2] / "docs" / "estimators.md").read_text().split("```python\n")[1:]
 
 
