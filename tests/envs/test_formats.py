@@ -213,6 +213,11 @@ def test_truncation_is_not_termination():
             assert not (terminated | truncated).any()
         _, _, terminated, truncated, _ = vector.step(vector.unwrapped.oracle())
         assert [(bool(a), bool(b)) for a, b in zip(terminated, truncated, strict=True)] == [expected] * 2
+    vector = make_vec("hardmem/Copy-v0", 2, max_length=2, max_episode_steps=3)
+    vector.reset(options={"input": [5]})
+    for _ in range(3):
+        _, _, terminated, truncated, _ = vector.step(vector.unwrapped.oracle())
+    assert (terminated.tolist(), truncated.tolist()) == ([True, True], [False, False])  # over just when time is up
     single = gym.make("hardmem/Copy-v0", min_length=2, max_length=2, max_episode_steps=4)
     single.reset(seed=0)
     ends = [single.step(single.unwrapped.oracle())[2:4] for _ in range(4)]
