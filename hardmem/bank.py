@@ -14,6 +14,7 @@ section 3.4.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -123,8 +124,16 @@ class Contents:
         Raises:
             RuntimeError: if these contents are gone.
         """
+        return self.now().clone()
+
+    def now(self) -> Tensor:
+        """All cells themselves, (B, N, W): to be looked at before the next write, not to be changed or kept.
+
+        Raises:
+            RuntimeError: if these contents are gone.
+        """
         self._sequence.check(self._writes)
-        return self._sequence.cells.clone()
+        return self._sequence.cells
 
     def read(self, address: Address) -> Tensor:
         """One cell per head, (B, H, W), as `hardmem.memory.read`.
@@ -169,6 +178,13 @@ class Contents:
 
 Memory = Tensor | Contents
 """Cells (B, N, W): in a tensor, which every write copies, or in a bank."""
+
+
+def blocks(memory: Memory, size: int) -> Iterator[tuple[int, Tensor]]:
+    """The cells in blocks of at most `size`: the number of the first and the block, without gradients or copies."""
+    cells = memory.now() if isinstance(memory, Contents) else memory.detach()
+    for start in range(0, cells.shape[1], size):
+        yield start, cells[:, start : start + size]
 
 
 def snapshot(memory: Memory) -> Tensor:

@@ -25,6 +25,7 @@ from hardmem.addressing import (
 )
 from hardmem.bank import Contents, Memory
 from hardmem.memory import Address
+from hardmem.nearest import nearest_content
 
 DEFAULT_MOVES: tuple[Move, ...] = (-1, 0, 1, HOME)
 
@@ -99,7 +100,10 @@ class ContentLocation(Scheme):
 
     def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
         if isinstance(memory, Contents):
-            raise ValueError("content addressing compares the key with every cell: keep the memory in a tensor")
+            raise ValueError(
+                "content addressing compares the key with every cell: keep the memory in a tensor, or "
+                "address the nearest cells alone: nearest-content"
+            )
         key, beta, gate, shift, sharpening = raw.split(self.sizes, dim=-1)
         weights = location_weights(
             memory,
@@ -113,10 +117,33 @@ class ContentLocation(Scheme):
         return dense(sharpen(weights, 1 + F.softplus(sharpening.squeeze(-1))))  # eq. 9
 
 
+class NearestContent(Scheme):
+    """A head that looks for a key and considers the k cells most similar to it: `hardmem.nearest`.
+
+    Where addresses are hard a step takes O(N) time, for the comparison, but keeps O(k) memory, also on a bank.
+
+    Args:
+        num_cells: not used; the memory may have any number of cells.
+        cell_width: W, the width of a key.
+        k: candidates of each head, or all cells where there are fewer.
+    """
+
+    def __init__(self, num_cells: int, cell_width: int, k: int = 8) -> None:
+        super().__init__()
+        self.k = k
+        self.sizes = [cell_width, 1]
+        self.num_outputs = cell_width + 1
+
+    def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
+        key, beta = raw.split(self.sizes, dim=-1)
+        return nearest_content(memory, key.tanh(), F.softplus(beta.squeeze(-1)), min(self.k, memory.shape[1]))
+
+
 SCHEMES: dict[str, type[Scheme]] = {
     "head-moves": HeadMoves,
     "absolute": AbsoluteIndex,
     "content-location": ContentLocation,
+    "nearest-content": NearestContent,
 }
 
 
