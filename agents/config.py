@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from hardmem.estimators.schedules import geometric
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
@@ -40,8 +42,12 @@ class TrainConfig:
     """What is subtracted from the cost-to-go of the random choices: a name from `BASELINES`."""
     group_size: int = 8
     """Rollouts of each problem, side by side; one where nothing is drawn."""
-    entropy_coef: float = 0.01
-    """Weight of the entropy bonus, mean nats per choice."""
+    entropy_coef: float = 0.2
+    """Weight of the entropy bonus at the first update, mean nats per choice."""
+    entropy_final: float = 0.01
+    """Its weight from update `entropy_updates` on; until then it falls geometrically."""
+    entropy_updates: int = 200
+    """Updates until the entropy bonus has its final weight; 0 to give it from the first."""
     eval_every: int = 5
     """Updates between two validations (and log entries)."""
     eval_problems: int = 200
@@ -62,8 +68,8 @@ class TrainConfig:
         check_at_least_one(self, "num_symbols", "max_length", "min_length", "start_length", "max_updates", "group_size")
         check_at_least_one(self, "eval_every", "eval_problems", "inspect_every", "picture_every")
         check_at_least_one(self, "checkpoint_every")
-        if self.finish_updates < 0:
-            raise ValueError(f"finish_updates must be at least 0, got {self.finish_updates}")
+        check_at_least_zero(self, "finish_updates", "entropy_updates")
+        geometric(self.entropy_coef, self.entropy_final, 0, self.entropy_updates)  # refuses what cannot be annealed
         for name in ("learning_rate", "max_grad_norm", "promote_at"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -86,6 +92,7 @@ class AgentConfig(TrainConfig):
     """Width of the policy's body."""
     num_envs: int = 512
     """Episodes per update, a multiple of group_size."""
+    entropy_coef: float = 0.01
 
     def __post_init__(self) -> None:
         """Check what the base class does, and the sizes of this one."""
@@ -113,7 +120,7 @@ class SequenceConfig(TrainConfig):
     """What each head of an NTM does: "read", "write" or "read-write"."""
     order: str = "read-write-move"
     """Order of an NTM's step: "read-write-move" or "move-write-read"."""
-    bypass: bool = False
+    bypass: bool = True
     """Whether an NTM's output sees its controller beside what was read."""
     gated: bool = True
     """Whether an NTM's ways around its memory start shut: recurrence, read feedback, bypass."""
@@ -121,6 +128,10 @@ class SequenceConfig(TrainConfig):
     """How the share of soft updates falls, where addresses are drawn: a name from `SCHEDULES`."""
     soft_updates: int = 0
     """Updates after which all are hard; 0 for none soft."""
+    soft_share: float = 0.5
+    """Share of soft updates, in [0, 1], where addresses are drawn and after `soft_from` updates nothing is solved."""
+    soft_from: int = 150
+    """Update from which, until the task is solved, soft updates are mixed in."""
     controller: str = "feed-forward"
     """An NTM's controller: a name from `CONTROLLERS`."""
     hidden_size: int = 64
@@ -134,8 +145,9 @@ class SequenceConfig(TrainConfig):
         """Check what the base class does, and the sizes of this one."""
         super().__post_init__()
         check_at_least_one(self, "hidden_size", "cell_width", "num_problems")
-        if self.soft_updates < 0:
-            raise ValueError(f"soft_updates must be at least 0, got {self.soft_updates}")
+        check_at_least_zero(self, "soft_updates", "soft_from")
+        if not 0 <= self.soft_share <= 1:
+            raise ValueError(f"soft_share must be in [0, 1], got {self.soft_share}")
 
 
 def check_at_least_one(config: TrainConfig, *names: str) -> None:
@@ -147,6 +159,17 @@ def check_at_least_one(config: TrainConfig, *names: str) -> None:
     for name in names:
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+
+
+def check_at_least_zero(config: TrainConfig, *names: str) -> None:
+    """Refuse negative counts.
+
+    Raises:
+        ValueError: naming the field and what came.
+    """
+    for name in names:
+        if getattr(config, name) < 0:
+            raise ValueError(f"{name} must be at least 0, got {getattr(config, name)}")
 
 
 def resolve_device(name: str) -> torch.device:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hardmem.agents.config import TrainConfig
 from hardmem.baselines import Baseline
+from hardmem.estimators.schedules import geometric
 
 
 class Generators(NamedTuple):
@@ -74,6 +75,12 @@ class Learner(nn.Module, ABC):
     baseline: Baseline
     draws: bool
     """Whether it makes random choices; if not, there is nothing to be greedy about."""
+
+    def entropy_weight(self, stage: Stage) -> float:
+        """What the entropy bonus weighs at this stage."""
+        config = self.config
+        weight = geometric(config.entropy_coef, config.entropy_final, stage.update, config.entropy_updates)
+        return weight * stage.exploration
 
     @abstractmethod
     def batch(self, stage: Stage, generators: Generators) -> Batch:

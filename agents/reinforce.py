@@ -131,7 +131,7 @@ class AgentLearner(Learner):
         metrics = {"return": returns.mean(), "loss": loss, "entropy": entropy, "baseline_loss": baseline.loss}
         metrics["explained_variance"] = explained_variance(baseline.value, to_go, rollout.mask)
         return Batch(
-            loss=loss - config.entropy_coef * stage.exploration * entropy + baseline.loss,
+            loss=loss - self.entropy_weight(stage) * entropy + baseline.loss,
             metrics={name: value.detach() for name, value in metrics.items()},
             steps=config.num_envs * dynamics.max_steps,
             problems=config.num_envs // config.group_size,

@@ -14,7 +14,7 @@ from hardmem.agents.config import SequenceConfig
 from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage, explained_variance
 from hardmem.baselines import make_baseline
 from hardmem.estimators import cost_to_go, surrogate
-from hardmem.estimators.schedules import is_soft
+from hardmem.estimators.schedules import in_share, is_soft
 from hardmem.models import NTM, Recurrent
 from hardmem.tasks import Task, bit_inputs, make_task, num_bits, symbols_to_bits
 
@@ -52,8 +52,8 @@ class SequenceLearner(Learner):
     """A model that is shown bit vectors and asked for bit vectors, trained on the mean cross-entropy per bit.
 
     Where addresses are drawn, their log-probabilities carry the score-function term of the gradient and everything
-    else its pathwise term: REINFORCE for *where*, back-propagation for *what*. The first updates may be soft in part
-    (`soft_updates`): the same weights, read as averages.
+    else its pathwise term: REINFORCE for *where*, back-propagation for *what*. Some updates may be soft, the same
+    weights read as averages: the first (`soft_updates`), or later ones while nothing is solved (`soft_from`).
 
     Args:
         config: what to train.
@@ -88,7 +88,7 @@ class SequenceLearner(Learner):
 
     def batch(self, stage: Stage, generators: Generators) -> Batch:
         config = self.config
-        soft = self.draws and is_soft(config.anneal, stage.update, config.soft_updates)
+        soft = self.draws and self._is_soft(stage)
         draws = self.draws and not soft
         task = self.task.at_length(stage.length, min(config.min_length, stage.length))
         device = next(self.model.parameters()).device
@@ -111,7 +111,7 @@ class SequenceLearner(Learner):
             to_go, always = cost_to_go(cost.detach()), torch.ones_like(cost)
             baseline = self.baseline(to_go, features, always)
             loss = surrogate(record.log_prob, cost, baseline=baseline.value)
-            bonus = config.entropy_coef * stage.exploration * record.entropy.mean()
+            bonus = self.entropy_weight(stage) * record.entropy.mean()
             objective = loss - bonus + baseline.loss
             metrics |= {"entropy": record.entropy.mean().detach(), "baseline_loss": baseline.loss.detach()}
             metrics["explained_variance"] = explained_variance(baseline.value, to_go, always)
@@ -122,6 +122,18 @@ class SequenceLearner(Learner):
             problems=config.num_problems,
             rollouts=cost.shape[1],
         )
+
+    def _is_soft(self, stage: Stage) -> bool:
+        """Whether this update averages over cells. None does once the task is solved: it is the drawn cells that count.
+
+        Soft gradients come with little noise, but they lead to where averages do well: heads that stay and a cell that
+        holds a blend of symbols. So the annealed draws come first, and the averages help where those found nothing.
+        """
+        config, update = self.config, stage.update
+        if stage.exploration < 1:
+            return False
+        late = update >= config.soft_from and in_share(update, config.soft_share)
+        return late or is_soft(config.anneal, update, config.soft_updates)
 
     def score(
         self,

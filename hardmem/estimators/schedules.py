@@ -47,4 +47,29 @@ def is_soft(name: str, update: int, num_updates: int) -> bool:
     Multiples of the golden ratio fall evenly into [0, 1); those below the softness are soft. Arguments as in
     `softness`.
     """
-    return (update + 1) * GOLDEN_RATIO % 1 < softness(name, update, num_updates)
+    return in_share(update, softness(name, update, num_updates))
+
+
+def in_share(update: int, share: float) -> bool:
+    """Whether an update belongs to a share of all, spread as evenly as can be: 0 takes none, 1 takes all."""
+    return (update + 1) * GOLDEN_RATIO % 1 < share
+
+
+def geometric(first: float, last: float, update: int, num_updates: int) -> float:
+    """From `first` at update 0 to `last` at update `num_updates` and after, by equal ratios.
+
+    For an entropy bonus this is deterministic annealing (Rose 1998, "Deterministic Annealing for Clustering,
+    Compression, Classification, Regression, and Related Optimization Problems", section II): a policy held nearly
+    uniform commits to each choice at the temperature at which that choice begins to pay, not to whatever paid first.
+
+    Raises:
+        ValueError: if one end is 0 and the other is not, or a number is negative.
+    """
+    if min(first, last, update, num_updates) < 0 or (first == 0) != (last == 0):
+        raise ValueError(
+            f"a geometric fall needs two positive ends, or two zeros, got {first} and {last} at update {update} of "
+            f"{num_updates}"
+        )
+    if first == 0 or update >= num_updates:
+        return last
+    return first * math.exp(math.log(last / first) * update / num_updates)

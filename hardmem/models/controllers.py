@@ -15,6 +15,10 @@ Hidden = tuple[Tensor, ...]
 """What a controller carries from step to step: nothing, (B, D), or an LSTM's pair of them."""
 
 
+SLOWNESS = 0.1
+"""How fast the gate before a recurrent state opens, relative to everything else."""
+
+
 class Controller(nn.Module, ABC):
     """One step of a network: inputs (B, I) and its hidden state -> features (B, D) and the next state."""
 
@@ -80,7 +84,8 @@ class Gated(Controller):
 
     It starts as `FeedForward` and opens its state as that pays: ReZero (Bachlechner et al. 2021, arXiv:2003.04887,
     eq. 1) with a tanh layer in the place of the skip connection. Features and state are of the recurrent network's
-    width.
+    width. The gate is `SLOWNESS` times its parameter: Adam moves every parameter about as far as its learning rate
+    says, and while heads still move at random a fast gate would find the state more reliable than the memory.
 
     Args:
         input_size: width of an input, I.
@@ -99,7 +104,7 @@ class Gated(Controller):
 
     def forward(self, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
         features, hidden = self.recurrent(inputs, hidden)
-        return self.layer(inputs).tanh() + self.gate * features, hidden
+        return self.layer(inputs).tanh() + SLOWNESS * self.gate * features, hidden
 
 
 CONTROLLERS: dict[str, type[FeedForward | GRU | LSTM]] = {

@@ -117,6 +117,15 @@ def test_any_access_can_be_trained(access):
     assert learner.score(10, generators().test, max_length=5, greedy=False) is not None
 
 
+def test_soft_updates_come_late_and_go_once_solved():
+    """None before `soft_from`, the share asked for from there, none once the task is solved."""
+    learner, streams = make_learner(dataclasses.replace(SMALL_HARD, soft_from=10)), generators()
+    rollouts = [learner.batch(Stage(3, update), streams).rollouts for update in range(30)]
+    assert rollouts[:10] == [64] * 10
+    assert 9 <= rollouts[10:].count(8) <= 11
+    assert all(learner.batch(Stage(3, update, 0.9), streams).rollouts == 64 for update in range(10, 30))
+
+
 def test_the_entropy_bonus_fades_with_exploration():
     """The objective is the loss less the share of the bonus that the stage asks for."""
     for config in (SMALL_AGENT, SMALL_HARD):

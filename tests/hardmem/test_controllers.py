@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hardmem.models import CONTROLLERS, make_controller
-from hardmem.models.controllers import FeedForward
+from hardmem.models.controllers import SLOWNESS, FeedForward
 
 
 def build(name: str):
@@ -97,7 +97,7 @@ def test_gated_is_the_sum_of_a_layer_and_what_the_gate_lets_through(name):
     plain = gated.layer(inputs).tanh()
     torch.testing.assert_close(gated(inputs, hidden)[0], plain, rtol=0, atol=0)
     with torch.no_grad():
-        gated.gate.fill_(0.5)
+        gated.gate.fill_(0.5 / SLOWNESS)
     features, after = gated(inputs, hidden)
     recurrent, expected = gated.recurrent(inputs, hidden)
     torch.testing.assert_close(features, plain + 0.5 * recurrent)

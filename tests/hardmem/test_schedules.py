@@ -2,7 +2,7 @@
 
 import pytest
 
-from hardmem.estimators.schedules import SCHEDULES, is_soft, softness
+from hardmem.estimators.schedules import SCHEDULES, geometric, in_share, is_soft, softness
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -30,6 +30,29 @@ def test_the_share_of_soft_updates_is_the_softness() -> None:
 
 def test_no_updates_are_hard_from_the_start() -> None:
     assert softness("linear", 0, 0) == 0
+
+
+def test_a_share_is_spread_evenly() -> None:
+    """Any ten updates in a row hold a half of ten, give or take one."""
+    half = [in_share(update, 0.5) for update in range(200)]
+    assert all(4 <= sum(half[start : start + 10]) <= 6 for start in range(190))
+    assert not any(in_share(update, 0.0) for update in range(100))
+    assert all(in_share(update, 1.0) for update in range(100))
+
+
+def test_a_geometric_fall() -> None:
+    """By equal ratios from one end to the other, and no further."""
+    assert [geometric(0.4, 0.1, update, 4) for update in (0, 2, 4, 9)] == pytest.approx([0.4, 0.2, 0.1, 0.1])
+    assert geometric(0.4, 0.1, 0, 0) == 0.1
+    assert geometric(0.0, 0.0, 3, 4) == 0.0
+
+
+@pytest.mark.parametrize("ends", [(0.1, 0.0), (0.0, 0.1), (-0.1, 0.1)])
+def test_a_geometric_fall_needs_two_positive_ends(ends: tuple[float, float]) -> None:
+    with pytest.raises(
+        ValueError, match=f"two positive ends, or two zeros, got {ends[0]} and {ends[1]} at update 0 of"
+    ):
+        geometric(*ends, 0, 10)
 
 
 def test_bad_arguments_say_what_was_expected() -> None:
