@@ -170,7 +170,7 @@ def head_moves(
 ) -> AddressDistribution:
     """Move each head from where it is: by an offset around the circular tape, or `HOME` to cell 0.
 
-    The head of Zaremba & Sutskever 2015, "Reinforcement Learning Neural Turing Machines", arXiv:1505.00521, section 3;
+    The head of Zaremba & Sutskever 2015, "Reinforcement Learning Neural Turing Machines", arXiv:1505.00521;
     softly, eq. 8 of Graves, Wayne & Danihelka 2014 with the jump added.
 
     Args:

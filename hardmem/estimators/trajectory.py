@@ -24,7 +24,7 @@ def surrogate(
     """A loss whose gradient is that of the expected cost of sequences of random choices.
 
     REINFORCE with reward-to-go (Williams 1992) for the choices, back-propagation for the rest (Schulman et al. 2015,
-    "Gradient Estimation Using Stochastic Computation Graphs", arXiv:1506.05254, theorem 1).
+    "Gradient Estimation Using Stochastic Computation Graphs", arXiv:1506.05254).
 
     Args:
         log_prob: log-probability of the choices made at each step, (T, B), or (T, B, H) for H choices made at once.
