@@ -12,6 +12,7 @@ import io
 import os
 import re
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ def save_checkpoint(folder: Path, content: dict[str, Any]) -> None:
         os.replace(temporary, folder / CHECKPOINT)
         sync_folder(folder)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()  # on a full disk it is the first thing to go
         raise RunError(
             f"cannot write the checkpoint into {str(folder)!r}: {error.strerror}; the last good one is kept"
         ) from error

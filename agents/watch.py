@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from rich.console import Console, Group
 from rich.live import Live
@@ -160,7 +161,9 @@ def _frame(record: Trace, step: int) -> Figure:
     most = max(float(np.abs(memory).max()), 1e-9)
     image = cells.imshow(memory[step + 1], cmap="coolwarm", vmin=-most, vmax=most, aspect="auto", origin="lower")
     cells.set(title="cells", xlabel="position in the cell")
+    figure.colorbar(image, ax=cells)
+    for panel in (tape, cells):
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     if memory.shape[-1] == 1:
         cells.set_xticks([0])
-    figure.colorbar(image, ax=cells)
     return figure
