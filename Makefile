@@ -13,7 +13,7 @@ help:
 	@echo "make run        install into $(VENV), then compare soft and hard memory access on the Copy task"
 	@echo "make test       ruff, mypy and the tests, with the development tools installed into $(VENV)"
 	@echo "make gpu-check  the tests that need a CUDA device; an error where there is none"
-	@echo "make ecosystem  Stable-Baselines3, sb3-contrib and a CleanRL-style script train; in $(ECOSYSTEM)"
+	@echo "make ecosystem  Stable-Baselines3, sb3-contrib, a CleanRL-style script and a sweep on Ray; in $(ECOSYSTEM)"
 	@echo "make gymnasium-1.2.2  the tests of the environments under that older Gymnasium; in $(OLDER)"
 	@echo "make clean      remove $(VENV), those two, caches and build products; runs/ stays"
 	@echo "Variables: PYTHON=$(PYTHON) (3.11 or newer), VENV=$(VENV)"
@@ -53,7 +53,7 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 
 $(ECOSYSTEM)/.installed: pyproject.toml constraints.txt
 	$(call create_venv)
-	$(PIP) install -c constraints.txt -e ".[dev,sb3,video]"
+	$(PIP) install -c constraints.txt -e ".[dev,sb3,ray,video]"
 	@touch $@
 
 $(OLDER)/.installed: pyproject.toml constraints.txt

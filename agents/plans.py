@@ -298,6 +298,8 @@ def _run_on_ray(folder: Path, plan: Plan, workers: int, on_report: OnReport) -> 
     """Run the jobs on a Ray cluster that all see the folder; one of this machine is started where there is none."""
     import ray
 
+    absolute = (dataclasses.replace(job, folder=job.folder.resolve()) for job in plan.jobs)  # workers run elsewhere
+    plan = dataclasses.replace(plan, jobs=tuple(absolute))
     mine = not ray.is_initialized()
     if mine:
         ray.init(num_cpus=None if "RAY_ADDRESS" in os.environ else workers, log_to_driver=False)
