@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import hardmem
+from hardmem.access import ACCESS
 from hardmem.addressing import entropy
 from hardmem.baselines import BASELINES
 from hardmem.estimators import (
@@ -240,7 +242,9 @@ def run_example(number: int) -> dict:
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
-def test_the_examples_in_the_docs_run(number: int) -> None:
+def test_the_examples_in_the_docs_run(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hardmem.ACCESS", dict(ACCESS))  # an example adds to it
+    monkeypatch.setattr("hardmem.access.ACCESS", hardmem.ACCESS)
     run_example(number)
 
 
