@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/memory.py --peer PATH
 
 Forward and backward, milliseconds of CPU time per time step; controller LSTM of 100, W = 20, one read and one write
-head, batch 16, sequences of 20 steps, one thread: the least of the repeats, in which the contenders take turns. Memory
-is what autograd keeps for the backward pass, per step. `--peer` is a checkout of
+head, batch 16, sequences of 20 steps (4 for dense memories of 8,192 cells and more), one thread: the least of the
+repeats, in which the contenders take turns. Memory is what autograd keeps for the backward pass, per step. Last, a
+rollout: steps without gradients beside `torch.nn.LSTMCell` of the same width. `--peer` is a checkout of
 github.com/loudinthecloud/pytorch-ntm, measured where it is given.
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hardmem import NTM
+from hardmem import NTM, Bank
 
 STEPS, BATCH, INPUTS, OUTPUTS, HIDDEN, WIDTH = 20, 16, 9, 8, 100, 20
 CELLS = (128, 1024, 8192, 65536)
@@ -101,8 +102,49 @@ def kept(run: Run, inputs: Tensor) -> float:
     return (totals[1] - totals[0]) / (len(inputs) - len(inputs) // 2) / 1e6
 
 
+def rollouts(repeats: int) -> dict[str, list[float]]:
+    """Microseconds of CPU time per step without gradients, at batches of 16 and 256."""
+    times: dict[str, list[float]] = {}
+    for batch in (16, 256):
+        inputs, cell, output_layer = torch.randn(batch, INPUTS), nn.LSTMCell(INPUTS, HIDDEN), nn.Linear(HIDDEN, OUTPUTS)
+
+        def plain(
+            inputs: Tensor = inputs,
+            cell: nn.LSTMCell = cell,
+            output_layer: nn.Linear = output_layer,
+            batch: int = batch,
+        ) -> None:
+            hidden = (torch.zeros(batch, HIDDEN), torch.zeros(batch, HIDDEN))
+            for _ in range(STEPS):
+                hidden = cell(inputs, hidden)
+                output_layer(hidden[0])
+
+        runs: dict[str, Callable[[], None]] = {"LSTMCell of torch": plain}
+        for controller in ("lstm", "feed-forward"):
+            ntm = NTM(
+                INPUTS, OUTPUTS, num_cells=128, cell_width=WIDTH, controller=controller, hidden_size=HIDDEN,
+                gated=False, access="sampled", addressing="head-moves", heads=("read-write",), order="read-write-move",
+            )  # fmt: skip
+
+            def hard(ntm: NTM = ntm, bank: Bank = ntm.bank(batch), inputs: Tensor = inputs) -> None:  # noqa: B008
+                state = ntm.initial_state(len(inputs), bank=bank)
+                for _ in range(STEPS):
+                    _, state, _ = ntm.step(inputs, state)
+
+            runs[f"hard NTM, {controller}"] = hard
+        best = dict.fromkeys(runs, float("inf"))
+        for _ in range(3 * repeats):
+            for label, run in runs.items():
+                start = time.process_time()
+                run()
+                best[label] = min(best[label], (time.process_time() - start) * 1e6 / STEPS)
+        for label in runs:
+            times.setdefault(label, []).append(best[label])
+    return times
+
+
 def main() -> None:
-    """Measure and print both tables."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, help="a checkout of " + PEER)
     parser.add_argument("--repeats", type=int, default=7)
@@ -123,7 +165,6 @@ def main() -> None:
     times: dict[tuple[str, int], float] = {}
     sizes: dict[tuple[str, int], float] = {}
     for num_cells in args.cells:
-        steps = STEPS if num_cells < 8192 else STEPS // 2
         runs = {label: build(num_cells) for label, (build, most) in contenders.items() if num_cells <= most}
         inputs = torch.randn(STEPS, BATCH, INPUTS)
         for repeat in range(args.repeats + 1):  # the first is to warm up
@@ -131,7 +172,7 @@ def main() -> None:
                 slow = num_cells > 1024 and "hard" not in label
                 if slow and repeat > 2:
                     continue
-                spent = milliseconds(run, inputs[: 4 if slow else steps])
+                spent = milliseconds(run, inputs[: 4 if slow else STEPS])
                 if repeat:
                     times[label, num_cells] = min(spent, times.get((label, num_cells), spent))
         for label, run in runs.items():
@@ -142,6 +183,11 @@ def main() -> None:
         for label in contenders:
             row = [f"{numbers[label, n]:.3g}" if (label, n) in numbers else "" for n in args.cells]
             print(f"| {label} | " + " | ".join(row) + " |")
+    with torch.no_grad():
+        times_without = rollouts(args.repeats)
+    print("\n| rollout, µs per step | batch 16 | batch 256 |\n|---|---:|---:|")
+    for label, both in times_without.items():
+        print(f"| {label} | " + " | ".join(f"{number:.0f}" for number in both) + " |")
 
 
 if __name__ == "__main__":

@@ -99,6 +99,10 @@ class Gated(Controller):
         self.recurrent = recurrent
         self.gate = nn.Parameter(torch.zeros(()))
 
+    def reset_parameters(self) -> None:
+        """The gate shuts again; the layers draw theirs themselves."""
+        nn.init.zeros_(self.gate)
+
     def initial_hidden(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Hidden:
         return self.recurrent.initial_hidden(batch_size, device=device, dtype=dtype)
 

@@ -13,7 +13,7 @@ from hardmem.addressing import AddressDistribution
 from hardmem.bank import Bank, Contents, Memory
 from hardmem.fused import Layout, move_write_read
 from hardmem.memory import Address, HardAddress, SoftAddress, as_weights, read, select_heads, write
-from hardmem.models.controllers import Hidden, make_controller
+from hardmem.models.controllers import Controller, Hidden, make_controller
 from hardmem.schemes import ContentLocation, make_scheme
 
 HEADS = ("read", "write", "read-write")
@@ -48,7 +48,8 @@ class NTM(nn.Module):
         output_size: width of an output, O (logits).
         num_cells: N. Schemes other than "absolute" accept another N at run time, through `initial_state`.
         cell_width: W.
-        controller: a name from `CONTROLLERS`.
+        controller: a name from `CONTROLLERS`, or a `Controller` of inputs I + R W, of which hidden_size and gated do
+            not decide anything.
         hidden_size: the controller's width D.
         addressing: a name from `SCHEMES`.
         access: a name from `ACCESS`; an attribute, to be changed between training and testing.
@@ -83,7 +84,7 @@ class NTM(nn.Module):
         *,
         num_cells: int,
         cell_width: int = 20,
-        controller: str = "feed-forward",
+        controller: str | Controller = "feed-forward",
         hidden_size: int = 64,
         addressing: str = "content-location",
         access: str = "soft",
@@ -94,8 +95,12 @@ class NTM(nn.Module):
         memory_init: float | str = 1e-6,
         learned_start: bool = False,
         batch_first: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(controller, Controller):
+            hidden_size = controller.hidden_size
         sizes = {"input_size": input_size, "output_size": output_size, "num_cells": num_cells}
         sizes |= {"cell_width": cell_width, "hidden_size": hidden_size}
         for name, size in sizes.items():
@@ -118,7 +123,9 @@ class NTM(nn.Module):
         self.fill = 0.0 if isinstance(memory_init, str) else memory_init
 
         read_size = len(self.reading) * cell_width
-        self.controller = make_controller(controller, input_size + read_size, hidden_size, gated=gated)
+        if isinstance(controller, str):
+            controller = make_controller(controller, input_size + read_size, hidden_size, gated=gated)
+        self.controller = controller
         self.scheme = make_scheme(addressing, num_cells, cell_width)
         self.address_layer = nn.Linear(hidden_size, self.num_heads * self.scheme.num_outputs)
         self.write_layer = nn.Linear(hidden_size, len(self.writing) * 2 * cell_width)
@@ -126,14 +133,38 @@ class NTM(nn.Module):
         self.read_gate = nn.Parameter(torch.zeros(())) if gated else None
         self.bypass_gate = nn.Parameter(torch.zeros(())) if gated and bypass else None
 
-        bound = (num_cells + cell_width) ** -0.5
-        cells = torch.empty(num_cells, cell_width).uniform_(-bound, bound) if isinstance(memory_init, str) else None
+        cells = torch.empty(num_cells, cell_width) if isinstance(memory_init, str) else None
         self.first_memory = nn.Parameter(cells) if cells is not None and memory_init == "learned" else None
         self.register_buffer("drawn_memory", cells if memory_init == "random" else None)
-        self.first_weights = nn.Parameter(torch.randn(self.num_heads, num_cells)) if learned_start else None
-        self.first_read = nn.Parameter(0.01 * torch.randn(read_size)) if learned_start else None
+        self.first_weights = nn.Parameter(torch.empty(self.num_heads, num_cells)) if learned_start else None
+        self.first_read = nn.Parameter(torch.empty(read_size)) if learned_start else None
         hidden = self.controller.initial_hidden(1, device=torch.device("cpu"), dtype=torch.get_default_dtype())
-        self.first_hidden = nn.ParameterList(0.05 * torch.randn_like(part[0]) for part in hidden if learned_start)
+        self.first_hidden = nn.ParameterList(torch.empty_like(part[0]) for part in hidden if learned_start)
+        self._reset_start()
+        self.to(device=device, dtype=dtype)
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew, and the cells that start drawn; gates shut again."""
+        for module in (*self.controller.modules(), self.address_layer, self.write_layer, self.output_layer):
+            reset = getattr(module, "reset_parameters", None)
+            if reset is not None:
+                reset()
+        for gate in (self.read_gate, self.bypass_gate):
+            if gate is not None:
+                nn.init.zeros_(gate)
+        self._reset_start()
+
+    def _reset_start(self) -> None:
+        bound = (self.num_cells + self.cell_width) ** -0.5
+        for cells in (self.first_memory, self.drawn_memory):
+            if cells is not None:
+                nn.init.uniform_(cells, -bound, bound)
+        if self.first_weights is not None:
+            nn.init.normal_(self.first_weights)
+        if self.first_read is not None:
+            nn.init.normal_(self.first_read, std=0.01)
+        for part in self.first_hidden:
+            nn.init.normal_(part, std=0.05)
 
     def extra_repr(self) -> str:
         return f"num_cells={self.num_cells}, cell_width={self.cell_width}, access={self.access!r}, order={self.order!r}"

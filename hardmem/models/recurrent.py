@@ -32,12 +32,19 @@ class Recurrent(nn.Module):
         kind: str = "lstm",
         hidden_size: int = 128,
         batch_first: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         if kind not in KINDS:
             raise ValueError(f"unknown kind of recurrent network {kind!r}; choose one of {sorted(KINDS)}")
-        self.network = KINDS[kind](input_size, hidden_size, batch_first=batch_first)
-        self.output_layer = nn.Linear(hidden_size, output_size)
+        self.network = KINDS[kind](input_size, hidden_size, batch_first=batch_first, device=device, dtype=dtype)
+        self.output_layer = nn.Linear(hidden_size, output_size, device=device, dtype=dtype)
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew."""
+        self.network.reset_parameters()
+        self.output_layer.reset_parameters()
 
     def forward(
         self, inputs: Tensor, state: Hidden | None = None, generator: torch.Generator | None = None

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hardmem.memory import HardAddress, SoftAddress
-from hardmem.models import CONTROLLERS, NTM
+from hardmem.models import CONTROLLERS, NTM, Recurrent, make_controller
 from tests import device_guard
 
 B, T, N, W = 3, 4, 5, 2
@@ -93,3 +93,37 @@ def test_devices():
     ntm.to("meta")
     with device_guard.fake_device() as device:
         train_step(device)
+
+
+@pytest.mark.parametrize("options", [{"gated": True}, {"learned_start": True, "memory_init": "learned"}])
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_reset_parameters_draws_anew(controller, options):
+    """All of them; gates shut."""
+    ntm = build(controller=controller, **options)
+    before = {name: parameter.clone() for name, parameter in ntm.named_parameters()}
+    with torch.no_grad():
+        for name, parameter in ntm.named_parameters():
+            if name.endswith("gate"):
+                parameter.add_(1)
+    ntm.reset_parameters()
+    for name, parameter in ntm.named_parameters():
+        assert name.endswith("gate") == torch.equal(parameter, before[name]), name
+
+
+def test_a_controller_of_ones_own():
+    """Any `Controller`: here the one of the registry, handed in."""
+    torch.manual_seed(0)
+    controller = make_controller("gru", 2 + W, 4)
+    ntm = NTM(2, 1, num_cells=N, cell_width=W, controller=controller, gated=False, dtype=torch.float64)
+    assert ntm.controller is controller
+    named = build(controller="gru")
+    named.load_state_dict(ntm.state_dict())
+    torch.testing.assert_close(ntm(sequence())[0], named(sequence())[0])
+
+
+def test_device_and_dtype():
+    """Where and in what the parameters are; cells and states follow."""
+    ntm = NTM(2, 1, num_cells=N, memory_init="random", device="meta", dtype=torch.float64)
+    assert {(parameter.device.type, parameter.dtype) for parameter in ntm.parameters()} == {("meta", torch.float64)}
+    assert ntm.initial_state(B).memory.dtype == torch.float64
+    assert Recurrent(2, 1, dtype=torch.float64)(sequence())[0].dtype == torch.float64
