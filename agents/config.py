@@ -35,7 +35,11 @@ class TrainConfig:
     """Updates to go on for once solved, while the entropy bonus falls to 0: the greedy answers are right long before
     the drawn ones are sure."""
     learning_rate: float = 1e-2
-    """Adam's step size."""
+    """Adam's step size, at the first update."""
+    learning_rate_final: float = 1e-4
+    """Its value from update `learning_rate_updates` on; until then it falls geometrically."""
+    learning_rate_updates: int = 0
+    """Updates until the step size has its final value; 0 to keep the first one for good."""
     max_grad_norm: float = 1.0
     """The gradient is scaled down to this norm."""
     baseline: str = "leave-one-out"
@@ -68,9 +72,9 @@ class TrainConfig:
         check_at_least_one(self, "num_symbols", "max_length", "min_length", "start_length", "max_updates", "group_size")
         check_at_least_one(self, "eval_every", "eval_problems", "inspect_every", "picture_every")
         check_at_least_one(self, "checkpoint_every")
-        check_at_least_zero(self, "finish_updates", "entropy_updates")
+        check_at_least_zero(self, "finish_updates", "entropy_updates", "learning_rate_updates")
         geometric(self.entropy_coef, self.entropy_final, 0, self.entropy_updates)  # refuses what cannot be annealed
-        for name in ("learning_rate", "max_grad_norm", "promote_at"):
+        for name in ("learning_rate", "learning_rate_final", "max_grad_norm", "promote_at"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("min_length", "start_length"):

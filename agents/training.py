@@ -28,6 +28,7 @@ from hardmem.agents.sequence import SequenceLearner
 from hardmem.agents.signals import Interrupted, StopRequest
 from hardmem.agents.trace import Trace, trace
 from hardmem.estimators.analysis import GradientVariance
+from hardmem.estimators.schedules import geometric
 
 SOLVED = 0.99
 """Share of exact greedy sequences over all lengths at which a task counts as solved."""
@@ -106,6 +107,8 @@ class Training:
             NonFiniteError: if the loss, the gradient or a metric is no longer finite. No step was taken on it, or on a
                 GPU, which is only asked at validations, no checkpoint.
         """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
         batch = self.learner.batch(self._stage(), self.generators)
 
         self.optimizer.zero_grad(set_to_none=True)
@@ -136,6 +139,13 @@ class Training:
         """What every process has seen a part of: gradients, and the averages that a baseline keeps."""
         gradients = [parameter.grad for parameter in self.learner.parameters() if parameter.grad is not None]
         return [*gradients, *self.learner.baseline.buffers()]
+
+    def _learning_rate(self) -> float:
+        """Of the next update: by its number alone, so that a resumed run has it too."""
+        config, over = self.config, self.config.learning_rate_updates
+        if over == 0:
+            return config.learning_rate
+        return geometric(config.learning_rate, config.learning_rate_final, self.progress.update, over)
 
     def _stage(self) -> Stage:
         """What the next update is to draw, and how much of the entropy bonus it still gets."""

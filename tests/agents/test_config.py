@@ -37,6 +37,8 @@ def test_a_foreign_file_is_refused(text, message):
         ("group_size", -1, "group_size must be at least 1, got -1"),
         ("learning_rate", 0.0, "learning_rate must be positive, got 0.0"),
         ("num_envs", 100, "num_envs must be a multiple of group_size=8, got 100"),
+        ("learning_rate_final", 0.0, "learning_rate_final must be positive, got 0.0"),
+        ("learning_rate_updates", -1, "learning_rate_updates must be at least 0, got -1"),
         ("finish_updates", -1, "finish_updates must be at least 0, got -1"),
         ("start_length", 11, "start_length must not exceed max_length, got 11 and 10"),
     ],

@@ -13,7 +13,7 @@ from hardmem.agents import AgentConfig, SequenceConfig, train
 from hardmem.agents.compare import METHODS
 from hardmem.agents.learner import Generators, Stage
 from hardmem.agents.reinforce import collect
-from hardmem.agents.training import NonFiniteError, examine, make_learner
+from hardmem.agents.training import NonFiniteError, Training, examine, make_learner
 from hardmem.tasks.copy import Copy
 from tests import device_guard
 
@@ -80,6 +80,32 @@ def test_equal_seeds_are_equal_runs(name):
 
     assert run(1) == run(1)
     assert run(1) != run(2)
+
+
+def test_the_learning_rate_falls_geometrically():
+    """By hand: a tenth every two updates, then no further; and without a number of updates it stays."""
+    config = dataclasses.replace(
+        SMALL_AGENT, learning_rate=1e-2, learning_rate_final=1e-4, learning_rate_updates=4, max_updates=6, num_envs=16
+    )
+    for over, expected in ((4, [1e-2, 10**-2.5, 1e-3, 10**-3.5, 1e-4, 1e-4]), (0, [1e-2] * 6)):
+        training, rates = Training(dataclasses.replace(config, learning_rate_updates=over)), []
+        while not training.done():
+            training.update()
+            rates.append(training.optimizer.param_groups[0]["lr"])
+        assert rates == pytest.approx(expected)
+
+
+def test_policy_and_critic_are_clipped_apart():
+    """A critic with an enormous error leaves the policy's gradient as it is: at its bound, not scaled to nothing."""
+    training = Training(dataclasses.replace(SMALL["value agent"], max_grad_norm=1e-3))
+    with torch.no_grad():
+        training.learner.baseline.network[-1].bias.fill_(1e6)
+    training.update()
+    norms = [
+        torch.stack([parameter.grad.norm() for parameter in parameters]).norm()
+        for parameters in (training.actor, training.critic)
+    ]
+    assert norms == [pytest.approx(1e-3, rel=1e-3)] * 2
 
 
 def test_what_is_counted():

@@ -38,7 +38,15 @@ SMALL = {"max_length": 3, "start_length": 1, "eval_problems": 10, "checkpoint_ev
 TINY = {
     "agent": AgentConfig(num_symbols=3, num_envs=32, **SMALL),
     "moving average": AgentConfig(num_symbols=3, num_envs=32, baseline="moving-average", policy="gru", **SMALL),
-    "critic": AgentConfig(num_symbols=3, num_envs=32, baseline="value", group_size=1, **SMALL),
+    "critic": AgentConfig(
+        num_symbols=3,
+        num_envs=32,
+        baseline="value",
+        group_size=1,
+        learning_rate_updates=20,
+        entropy_updates=20,
+        **SMALL,
+    ),
     "sequence": SequenceConfig(num_symbols=4, **SMALL),
 }
 AGENT = TINY["agent"]
