@@ -22,6 +22,7 @@ from hardmem.envs.contents import Contents, Memory
 from hardmem.envs.interfaces import make_interface
 from hardmem.envs.oracle import best_action
 from hardmem.tasks import Problem, Task
+from hardmem.tasks.dealing import Dealt, Layout, pick
 
 ORDERS = ("answer-write-move", "move-answer-write")
 WRITES = ("observation", "symbol")
@@ -191,6 +192,7 @@ class Dynamics:
         ends = np.cumsum([0, *seen.values()]).tolist()
         self.parts = {name: slice(*ends[i : i + 2]) for i, name in enumerate(seen)}
         self.observation_size: int = ends[-1]
+        self._tables: tuple[Tensor, Tensor, Tensor, Tensor] | None = None  # of all cases: see draw
         self._numbers = torch.arange(0, device=self.device)  # of the episodes: see _episodes
         self.observation_space = gym.spaces.Box(0.0, 1.0, (self.observation_size,), np.float32)
         self.action_space = gym.spaces.MultiDiscrete(list(self.num_actions))
@@ -215,8 +217,11 @@ class Dynamics:
         """
         if num_envs < 1 or num_envs % group_size:
             raise ValueError(f"num_envs must be a positive multiple of group_size={group_size}, got {num_envs}")
-        problem = self.task.draw(num_envs // group_size, generator=generator, device=self.device)
-        return self.start(problem.repeat(group_size))
+        script = self.draw(num_envs // group_size, generator)
+        if group_size > 1:
+            script = Script(*(field.repeat_interleave(group_size, dim=0) for field in script))
+        state = self.begin(script)
+        return state, self.observe(state)
 
     def start(self, problem: Problem) -> tuple[State, Tensor]:
         """Start the episodes of given problems. Returns the state and the first observation (B, O)."""
@@ -236,6 +241,31 @@ class Dynamics:
             num_correct=torch.zeros(num_envs, device=self.device),
             earned=torch.zeros(num_envs, device=self.device),
         )
+
+    def draw(self, num_problems: int, generator: torch.Generator | None = None) -> Script:
+        """Fresh problems laid out for play: `script` of what the task draws, but faster where they are dealt."""
+        if not isinstance(self.task, Dealt):
+            return self.script(self.task.draw(num_problems, generator=generator, device=self.device))
+        deal = self.task.deal(num_problems, generator=generator, device=self.device)
+        case, tables, num_rows = deal.case, self._tables, deal.rows.shape[1]
+        if num_problems <= self.task.num_cases:
+            case, tables = (
+                torch.arange(num_problems, device=self.device),
+                self._lay_out(self.task.layout(case), num_rows),
+            )
+        elif tables is None:
+            cases = torch.arange(self.task.num_cases, device=self.device)
+            tables = self._tables = self._lay_out(self.task.layout(cases), num_rows)
+        steps, due, num_steps, num_answers = (table.index_select(0, case) for table in tables)
+        answers = deal.rows[..., self.task.answer_channel] - 1
+        contents = torch.cat([self.contents.encode(deal.rows), answers], dim=1).int()  # (B, 2 R)
+        return Script(contents.gather(1, steps).unflatten(1, (-1, 2)), pick(deal.source, due), num_steps, num_answers)
+
+    def _lay_out(self, layout: Layout, num_rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Tables to look up a script's fields in, by case: columns of `contents` for its steps, and rows for source."""
+        shown, due = (F.pad(rows, (0, 1)) for rows in layout)  # (K, T + 1)
+        steps = torch.stack([shown, due + num_rows], dim=-1).flatten(1)  # (K, 2 T + 2)
+        return steps, due, layout.num_steps(), layout.num_answers().float()
 
     def script(self, problem: Problem) -> Script:
         """Lay out problems for play."""

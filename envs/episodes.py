@@ -118,5 +118,4 @@ class Episodes:
         return Script(*(pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces, strict=True))))
 
     def _draw(self) -> Script:
-        problem = self.dynamics.task.draw(self._block, generator=self._generator)
-        return as_numpy(self.dynamics.script(problem))
+        return as_numpy(self.dynamics.draw(self._block, self._generator))

@@ -9,14 +9,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, Task, at_least, looked_up, shuffled, time_first
+from hardmem.tasks.base import Problem, at_least, shuffled
+from hardmem.tasks.dealing import Deal, Dealt, Layout
 
 MAX_ITEMS = 65_536
 """Distinct items a task may draw from: far more than it shows, and few enough to draw them from a float32."""
 
 
 @dataclasses.dataclass(frozen=True)
-class AssociativeRecall(Task):
+class AssociativeRecall(Dealt):
     """L + 1 distinct items of W symbols, each after a delimiter; then one of the first L: which item followed it?
 
     One episode of length 2 with items of 2 symbols; `.` is the blank, `|` the delimiter of an item, `?` that of the
@@ -69,14 +70,6 @@ class AssociativeRecall(Task):
         return (self.num_symbols + 2,)
 
     @property
-    def num_answers(self) -> int:
-        return self.num_symbols
-
-    @property
-    def answer_channel(self) -> int:
-        return 0
-
-    @property
     def num_steps(self) -> int:
         return (self.max_length + 2) * (self.item_length + 1) + self.lag + 1 + self.item_length
 
@@ -92,9 +85,13 @@ class AssociativeRecall(Task):
         asking = (inputs[..., 0] == self.num_symbols + 2).cumsum(dim=0) > 0
         return super().kept(inputs) & ~asking
 
-    def draw(
+    @property
+    def num_cases(self) -> int:
+        return super().num_cases * self.max_length  # each with the item that is asked about
+
+    def deal(
         self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
-    ) -> Problem:
+    ) -> Deal:
         lengths = torch.randint(
             self.min_length, self.max_length + 1, (num_problems,), generator=generator, device=device
         )
@@ -103,7 +100,7 @@ class AssociativeRecall(Task):
         place = self.num_symbols ** torch.arange(self.item_length, device=device)
         items = codes.unsqueeze(2) // place % self.num_symbols + 1  # (B, L + 1, W)
         asked = (torch.rand((num_problems,), generator=generator, device=device) * lengths).long()
-        return self._build(items.flatten(1), lengths, asked)
+        return self._deal(items.flatten(1), lengths, asked)
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
         """The one problem, (T, 1), of the given symbols: all items in a row, then the item asked about once more.
@@ -126,33 +123,30 @@ class AssociativeRecall(Task):
         shown = [symbol for item in items for symbol in item]
         padded = torch.tensor(shown + [1] * (self.num_stored - len(shown)), device=device)
         length, asked = torch.tensor([len(items) - 1], device=device), torch.tensor([items.index(cue)], device=device)
-        return self._build(padded.unsqueeze(0), length, asked)
+        return self.lay_out(*self.layouts(self._deal(padded.unsqueeze(0), length, asked)))
 
-    def _build(self, symbols: Tensor, lengths: Tensor, asked: Tensor) -> Problem:
-        """Lay out the symbols of all items (B, num_stored), of which `lengths` + 1 items count and one is asked."""
-        num_cases = (self.max_length + 1 - self.min_length) * self.max_length
-        case = (lengths - self.min_length) * self.max_length + asked
-        row, before, answer = looked_up(self._lay_out, case, num_cases)
+    def _deal(self, symbols: Tensor, lengths: Tensor, asked: Tensor) -> Deal:
+        """The rows: blank, symbols (B, num_stored), of which those of `lengths` + 1 items count, both delimiters."""
         blank = torch.zeros_like(symbols[:, :1])
         rows = torch.cat([blank, symbols, blank + self.num_symbols + 1, blank + self.num_symbols + 2], dim=1)
-        inputs = rows.gather(1, row)
-        targets = inputs.gather(1, answer.clamp(min=0)) * (answer >= 0)
-        return time_first(inputs.unsqueeze(-1), targets, torch.stack([before, answer], dim=-1))
+        number = torch.arange(rows.shape[1], device=symbols.device) - 1
+        place = number % self.item_length
+        shown = number + number // self.item_length + 1  # after the delimiters so far
+        before = torch.where(place == 0, shown - 2, shown - 1)  # over the delimiter
+        source = torch.where(number[:, None] >= 0, torch.stack([before, shown], dim=-1), -1)
+        return Deal(
+            (lengths - self.min_length) * self.max_length + asked, rows.unsqueeze(-1), source.expand(len(rows), -1, -1)
+        )
 
-    def _lay_out(self, case: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What a case (K,) shows, as a row among blank, symbols and the two delimiters, and its sources: (K, T)."""
+    def layout(self, case: Tensor) -> Layout:
         lengths = (case // self.max_length + self.min_length).unsqueeze(1)
         asked = (case % self.max_length).unsqueeze(1)
         width, period = self.item_length, self.item_length + 1
         step = torch.arange(self.num_steps, device=case.device)
         item, place = step // period, step % period - 1  # place -1 is the delimiter
         question = step - (lengths + 1) * period - self.lag  # counted from its delimiter
-        row = torch.where(place >= 0, item * width + place + 1, self.num_stored + 1) * (item <= lengths)
-        row = torch.where((question > 0) & (question <= width), asked * width + question, row)
-        row = torch.where(question == 0, self.num_stored + 2, row)
-
+        shown = torch.where(place >= 0, item * width + place + 1, self.num_stored + 1) * (item <= lengths)
+        shown = torch.where((question > 0) & (question <= width), asked * width + question, shown)
+        shown = torch.where(question == 0, self.num_stored + 2, shown)
         due = question - width - 2  # which symbol of the answer
-        mask = (due >= 0) & (due < width)
-        answer = (asked + 1) * period + 1 + due
-        before = torch.where(due == 0, answer - 2, answer - 1)  # over the delimiter
-        return row, torch.where(mask, before, -1), torch.where(mask, answer, -1)
+        return Layout(shown, torch.where((due >= 0) & (due < width), (asked + 1) * width + due + 1, 0))

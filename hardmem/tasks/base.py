@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -77,14 +77,14 @@ class Task(ABC):
         """Symbols in each of the C input channels, blank excluded."""
 
     @property
-    @abstractmethod
     def num_answers(self) -> int:
-        """Possible answers, numbered from 1."""
+        """Possible answers, numbered from 1: by default the symbols."""
+        return self.num_symbols
 
     @property
-    @abstractmethod
     def answer_channel(self) -> int:
-        """The input channel whose content is the answer."""
+        """The input channel whose content is the answer: by default the last."""
+        return len(self.input_sizes) - 1
 
     @property
     def key_channels(self) -> tuple[int, ...]:
@@ -133,30 +133,6 @@ class Task(ABC):
         Raises:
             ValueError: if a symbol or the number of symbols is out of range.
         """
-
-
-def looked_up(lay_out: Callable[[Tensor], tuple[Tensor, ...]], case: Tensor, num_cases: int) -> tuple[Tensor, ...]:
-    """lay_out(case) for the cases (B,) of all problems: tensors (B, ...).
-
-    What is shown and due where depends on little more than a length, so each of `num_cases` is laid out once and looked
-    up, unless there are fewer problems than cases.
-    """
-    if len(case) <= num_cases:
-        return lay_out(case)
-    return tuple(table.index_select(0, case) for table in lay_out(torch.arange(num_cases, device=case.device)))
-
-
-def pick(rows: Tensor, number: Tensor) -> Tensor:
-    """Rows by number, problem by problem: rows (B, R, ...), number (B, T) in 0 to R - 1 -> (B, T, ...)."""
-    first = torch.arange(len(rows), device=rows.device).unsqueeze(1) * rows.shape[1]
-    picked: Tensor = rows.flatten(0, 1).index_select(0, (first + number).flatten()).unflatten(0, number.shape)
-    return picked
-
-
-def time_first(inputs: Tensor, targets: Tensor, source: Tensor) -> Problem:
-    """The problems whose fields are given batch-first, (B, T, C), (B, T) and (B, T, S)."""
-    mask = source[..., -1] >= 0
-    return Problem(inputs.transpose(0, 1), targets.T, mask.T, source.transpose(0, 1))
 
 
 def shuffled(count: Tensor, size: int, generator: torch.Generator | None) -> Tensor:

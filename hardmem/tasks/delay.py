@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, Task, looked_up, time_first
+from hardmem.tasks.base import Problem
+from hardmem.tasks.dealing import Deal, Dealt, Layout
 
 
 @dataclasses.dataclass(frozen=True)
-class Delay(Task):
+class Delay(Dealt):
     """A symbol, L distractors that look like it, a delimiter, and a blank at which the first symbol is asked for.
 
     One episode of length 3; `.` is the blank, `|` the delimiter, `t` counts steps:
@@ -44,14 +45,6 @@ class Delay(Task):
         return (self.num_symbols + 1,)
 
     @property
-    def num_answers(self) -> int:
-        return self.num_symbols
-
-    @property
-    def answer_channel(self) -> int:
-        return 0
-
-    @property
     def num_steps(self) -> int:
         return self.max_length + 3
 
@@ -67,15 +60,15 @@ class Delay(Task):
         step = torch.arange(len(inputs), device=inputs.device).unsqueeze(1)
         return (step == 0).expand(inputs.shape[:2])
 
-    def draw(
+    def deal(
         self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
-    ) -> Problem:
+    ) -> Deal:
         lengths = torch.randint(
             self.min_length, self.max_length + 1, (num_problems,), generator=generator, device=device
         )
         shape = (self.max_length + 1, num_problems)
         symbols = torch.randint(1, self.num_symbols + 1, shape, generator=generator, device=device)
-        return self._build(symbols.T, lengths)
+        return self._deal(symbols.T, lengths)
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
         """The one problem, (T, 1), that shows the given symbols: the cue, then the distractors.
@@ -92,18 +85,16 @@ class Delay(Task):
             raise ValueError(f"symbols must lie in 1 to {self.num_symbols}, got {list(symbols)}")
         padded = [*symbols, *[1] * (self.max_length + 1 - len(symbols))]
         length = torch.tensor([len(symbols) - 1], device=device)
-        return self._build(torch.tensor([padded], device=device), length)
+        return self.lay_out(*self.layouts(self._deal(torch.tensor([padded], device=device), length)))
 
-    def _build(self, symbols: Tensor, lengths: Tensor) -> Problem:
-        """Lay out symbols (B, max_length + 1), of which a cue and `lengths` (B,) distractors count."""
-        num_cases = self.max_length + 1 - self.min_length
-        row, source = looked_up(self._lay_out, lengths - self.min_length, num_cases)
+    def _deal(self, symbols: Tensor, lengths: Tensor) -> Deal:
+        """The rows: blank, symbols (B, max_length + 1), of which a cue and `lengths` (B,) count, and the delimiter."""
         blank = torch.zeros_like(symbols[:, :1])
-        rows = torch.cat([blank, symbols, blank + self.num_symbols + 1], dim=1)
-        return time_first(rows.gather(1, row).unsqueeze(-1), rows.gather(1, source + 1), source.unsqueeze(-1))
+        rows = torch.cat([blank, symbols, blank + self.num_symbols + 1], dim=1).unsqueeze(-1)
+        source = torch.arange(rows.shape[1], device=symbols.device) - 1  # the symbol in row r is shown at step r - 1
+        return Deal(lengths - self.min_length, rows, source.unsqueeze(-1).expand_as(rows))
 
-    def _lay_out(self, case: Tensor) -> tuple[Tensor, Tensor]:
-        """What is shown in a case (K,), as a row among blank, symbols and delimiter, and the source; both (K, T)."""
+    def layout(self, case: Tensor) -> Layout:
         step, lengths = torch.arange(self.num_steps, device=case.device), (case + self.min_length).unsqueeze(1)
-        row = torch.where(step <= lengths, step + 1, (self.max_length + 2) * (step == lengths + 1))
-        return row, torch.where(step == lengths + 2, 0, -1)
+        shown = torch.where(step <= lengths, step + 1, (self.max_length + 2) * (step == lengths + 1))
+        return Layout(shown, (step == lengths + 2).long())  # the cue is row 1

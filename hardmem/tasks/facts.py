@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, Task, at_least, looked_up, pick, shuffled, time_first
+from hardmem.tasks.base import Problem, at_least, shuffled
+from hardmem.tasks.dealing import Deal, Dealt, Layout, pick
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts(Task):
+class Facts(Dealt):
     """Facts, each a row of keys and a value, shown once in random order; then L questions, each a cue and its answer.
 
     A fact has something in every channel. A cue has no value, and asks for the value of the fact it matches: that is
@@ -51,14 +51,6 @@ class Facts(Task):
         return (*[self.num_keys] * len(self.key_channels), self.num_symbols)
 
     @property
-    def num_answers(self) -> int:
-        return self.num_symbols
-
-    @property
-    def answer_channel(self) -> int:
-        return len(self.input_sizes) - 1
-
-    @property
     def max_facts(self) -> int:
         """Facts shown in the longest problem."""
         return self.max_length + self.distractors
@@ -85,21 +77,18 @@ class Facts(Task):
     def num_cells(self) -> int:
         return self.num_keys  # a cell for each key, so that a key can serve as an address
 
-    def draw(
+    def deal(
         self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
-    ) -> Problem:
+    ) -> Deal:
         lengths = self._draw_lengths(num_problems, generator, device)
         keys = self._draw_keys(lengths.repeat(len(self.key_channels)), generator).split(num_problems)
         values = torch.randint(1, self.num_symbols + 1, keys[0].shape, generator=generator, device=device)
+        facts = torch.stack([*keys, values], dim=-1)
         asked = shuffled(lengths + self.distractors, self.max_length, generator)
         kind = torch.randint(0, len(keys), asked.shape, generator=generator, device=device)
-        cues = [key.gather(1, asked) * (kind == channel) for channel, key in enumerate(keys)]
-        return self._build(
-            facts=torch.stack([*keys, values], dim=-1),
-            cues=torch.stack([*cues, torch.zeros_like(asked)], dim=-1),
-            source=asked.unsqueeze(-1),
-            layout=self._layout(lengths),
-        )
+        answers = pick(facts, asked)
+        cues = answers * (kind.unsqueeze(-1) == torch.arange(facts.shape[-1], device=device))
+        return self._deal(lengths - self.min_length, facts, answers, cues, asked.unsqueeze(-1))
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
         """The one problem, (T, 1), of the given rows: facts, then cues, each as it is shown, one symbol per channel.
@@ -124,13 +113,19 @@ class Facts(Task):
             )
         needed = [self._find(facts, cue) for cue in cues]
         missing = self.max_hops - len(needed[0])
-        count = torch.tensor([[len(facts), len(cues), len(needed[0])]], device=device)
-        return self._build(
-            facts=torch.tensor([facts], device=device),
-            cues=torch.tensor([cues], device=device),
-            source=torch.tensor([[[-1] * missing + numbers for numbers in needed]], device=device),
-            layout=self._lay_out(*count.T),
+
+        def padded(rows: list[list[int]], number: int) -> Tensor:
+            return torch.tensor([rows + [[0] * len(rows[0])] * (number - len(rows))], device=device)
+
+        deal = self._deal(
+            case=torch.zeros(1, dtype=torch.int64, device=device),
+            facts=padded(facts, self.max_facts),
+            answers=padded([facts[numbers[-1]] for numbers in needed], self.max_questions),
+            cues=padded(cues, self.max_questions),
+            source=padded([[-1] * missing + numbers for numbers in needed], self.max_questions),
         )
+        counts = torch.tensor([[len(facts)], [len(cues)], [len(needed[0])]], device=device)
+        return self.lay_out(deal, self._layout(*counts))
 
     def _find(self, facts: list[list[int]], cue: list[int]) -> list[int]:
         """The numbers of the facts that answer a cue, in the order they are needed: the latest that matches."""
@@ -155,32 +150,24 @@ class Facts(Task):
         """Facts, cues and hops of problems of these lengths, (B,) each."""
         return lengths + self.distractors, lengths, torch.ones_like(lengths)
 
-    def _layout(self, lengths: Tensor) -> tuple[Tensor, ...]:
-        """`_lay_out` for the lengths (B,) of drawn problems."""
-        num_cases = self.max_length + 1 - self.min_length
-        return looked_up(
-            lambda case: self._lay_out(*self._counts(case + self.min_length)), lengths - self.min_length, num_cases
-        )
+    def layout(self, case: Tensor) -> Layout:
+        return self._layout(*self._counts(case + self.min_length))
 
-    def _lay_out(self, num_facts: Tensor, num_cues: Tensor, hops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Which fact, which cue and which answer stand at each step, numbered from 0, -1 for none: (B,) -> (B, T).
-
-        An answer is due `hops` steps after its cue.
-        """
+    def _layout(self, num_facts: Tensor, num_cues: Tensor, hops: Tensor) -> Layout:
+        """So many of the facts and cues (K,) stand in the problem; an answer is due `hops` steps after its cue."""
         step = torch.arange(self.num_steps, device=hops.device)
-        position = step - (num_facts + self.lag).unsqueeze(1)  # (B, T), counted from the first cue
+        position = step - (num_facts + self.lag).unsqueeze(1)  # (K, T), counted from the first cue
         pace = 1 + hops.unsqueeze(1)
-        question = torch.where(position < num_cues.unsqueeze(1) * pace, position.div(pace, rounding_mode="floor"), -1)
-        asking = question >= 0
-        fact = torch.where(step < num_facts.unsqueeze(1), step, -1)
-        cue = torch.where(asking & (position % pace == 0), question, -1)
-        return fact, cue, torch.where(asking & (position % pace == pace - 1), question, -1)
+        question, phase = position.div(pace, rounding_mode="floor"), position.remainder(pace)
+        asking = (position >= 0) & (question < num_cues.unsqueeze(1))
+        answer = 1 + self.max_facts + question
+        cue = answer + self.max_questions
+        shown = torch.where(step < num_facts.unsqueeze(1), step + 1, cue * (asking & (phase == 0)))
+        return Layout(shown, answer * (asking & (phase == pace - 1)))
 
-    def _build(self, *, facts: Tensor, cues: Tensor, source: Tensor, layout: tuple[Tensor, ...]) -> Problem:
-        """Show facts (B, F, C) and cues (B, Q, C) as laid out; source (B, Q, S) are the facts of each answer."""
-        fact, cue, due = layout
-        blank = torch.zeros_like(facts[:, :1])
-        rows = torch.cat([blank, facts, cues], dim=1)
-        inputs = pick(rows, torch.where(cue >= 0, cue + facts.shape[1], fact) + 1)
-        needed = pick(F.pad(source, (0, 0, 1, 0), value=-1), due + 1)  # a fact is shown at the step of its number
-        return time_first(inputs, rows[..., -1].gather(1, needed[..., -1] + 1), needed)
+    def _deal(self, case: Tensor, facts: Tensor, answers: Tensor, cues: Tensor, source: Tensor) -> Deal:
+        """The rows: blank, facts (B, F, C), answers and cues (B, Q, C); source (B, Q, S) are the facts by number."""
+        rows = torch.cat([torch.zeros_like(facts[:, :1]), facts, answers, cues], dim=1)
+        shown = torch.full((len(facts), rows.shape[1], source.shape[2]), -1, device=facts.device)
+        shown[:, 1 + self.max_facts : 1 + self.max_facts + source.shape[1]] = source  # at the step of its number
+        return Deal(case, rows, shown)

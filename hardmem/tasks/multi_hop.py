@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, shuffled
+from hardmem.tasks.base import shuffled
+from hardmem.tasks.dealing import Deal, pick
 from hardmem.tasks.facts import Facts
 
 
@@ -60,9 +61,9 @@ class MultiHop(Facts):
     def max_hops(self) -> int:
         return self.max_length
 
-    def draw(
+    def deal(
         self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
-    ) -> Problem:
+    ) -> Deal:
         lengths = self._draw_lengths(num_problems, generator, device)
         num_facts = (lengths + self.distractors).unsqueeze(1)
         keys = self._draw_keys(lengths, generator)  # around the ring; the chain starts at the first
@@ -73,11 +74,13 @@ class MultiHop(Facts):
         hop = torch.arange(self.max_hops, device=device) - (self.max_hops - lengths.unsqueeze(1))  # below 0: none
         source = torch.where(hop >= 0, shown.gather(1, hop.clamp(min=0)), -1)  # (B, max_hops)
         question = [keys[:, 0], lengths, torch.zeros_like(lengths)]
-        return self._build(
-            facts=torch.stack([keys.gather(1, place), links, values], dim=-1),
+        facts = torch.stack([keys.gather(1, place), links, values], dim=-1)
+        return self._deal(
+            case=lengths - self.min_length,
+            facts=facts,
+            answers=pick(facts, source[:, -1:]),
             cues=torch.stack(question, dim=-1).unsqueeze(1),
             source=source.unsqueeze(1),
-            layout=self._layout(lengths),
         )
 
     def _counts(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, at_least, shuffled
+from hardmem.tasks.base import at_least, shuffled
+from hardmem.tasks.dealing import Deal, pick
 from hardmem.tasks.facts import Facts
 
 
@@ -56,9 +57,9 @@ class Overwrite(Facts):
     def max_facts(self) -> int:
         return self.max_length + self.distractors + self.rewrites
 
-    def draw(
+    def deal(
         self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
-    ) -> Problem:
+    ) -> Deal:
         lengths = self._draw_lengths(num_problems, generator, device)
         num_keys = (lengths + self.distractors).unsqueeze(1)
         keys = self._draw_keys(lengths, generator)
@@ -77,12 +78,15 @@ class Overwrite(Facts):
 
         asked = shuffled(num_keys.squeeze(1), self.max_length, generator)  # (B, Q)
         shown = (asked.unsqueeze(2) == which.unsqueeze(1)) & (row < num_keys + self.rewrites).unsqueeze(1)  # (B, Q, F)
+        source = (shown * row).amax(dim=2).unsqueeze(-1)
+        facts = torch.stack([keys.gather(1, which), values], dim=-1)
         cues = keys.gather(1, asked)
-        return self._build(
-            facts=torch.stack([keys.gather(1, which), values], dim=-1),
+        return self._deal(
+            case=lengths - self.min_length,
+            facts=facts,
+            answers=pick(facts, source[..., 0]),
             cues=torch.stack([cues, torch.zeros_like(cues)], dim=-1),
-            source=(shown * row).amax(dim=2).unsqueeze(-1),
-            layout=self._layout(lengths),
+            source=source,
         )
 
     def _counts(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, Task, at_least, looked_up, time_first
+from hardmem.tasks.base import Problem, at_least
+from hardmem.tasks.dealing import Deal, Dealt, Layout
 
 
 @dataclasses.dataclass(frozen=True)
-class Recitation(Task):
+class Recitation(Dealt):
     """L symbols, `lag` steps of waiting, a delimiter, then blanks at which the symbols are asked for.
 
     Nothing is asked at the delimiter, symbol `num_symbols + 1`: it is time for a head to find its way back. (Were it a
@@ -48,14 +49,6 @@ class Recitation(Task):
         return (self.num_symbols + self.max_repeats + (self.lag > 0),)
 
     @property
-    def num_answers(self) -> int:
-        return self.num_symbols
-
-    @property
-    def answer_channel(self) -> int:
-        return 0
-
-    @property
     def num_steps(self) -> int:
         return self.max_length + self.lag + self.max_repeats * (self.max_length + 1)
 
@@ -69,9 +62,13 @@ class Recitation(Task):
         # tape does not lead straight back to the first symbol.
         return self.max_length + 2
 
-    def draw(
+    @property
+    def num_cases(self) -> int:
+        return super().num_cases * self.max_repeats
+
+    def deal(
         self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
-    ) -> Problem:
+    ) -> Deal:
         lengths = torch.randint(
             self.min_length, self.max_length + 1, (num_problems,), generator=generator, device=device
         )
@@ -81,7 +78,7 @@ class Recitation(Task):
         repeats = torch.ones_like(lengths)
         if self.max_repeats > 1:
             repeats = torch.randint(1, self.max_repeats + 1, (num_problems,), generator=generator, device=device)
-        return self._build(symbols.T, lengths, repeats)
+        return self._deal(symbols.T, lengths, repeats)
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
         return self._recite(symbols, 1, device)
@@ -94,28 +91,26 @@ class Recitation(Task):
             raise ValueError(f"symbols must lie in 1 to {self.num_symbols}, got {list(symbols)}")
         padded = [*symbols, *[1] * (self.max_length - len(symbols))]
         length, times = torch.tensor([len(symbols)], device=device), torch.tensor([repeats], device=device)
-        return self._build(torch.tensor([padded], device=device), length, times)
+        return self.lay_out(*self.layouts(self._deal(torch.tensor([padded], device=device), length, times)))
 
-    def _build(self, symbols: Tensor, lengths: Tensor, repeats: Tensor) -> Problem:
-        """Lay out symbols (B, max_length), of which the first `lengths` (B,) of each row count."""
-        case = (lengths - self.min_length) * self.max_repeats + repeats - 1
-        num_cases = (self.max_length + 1 - self.min_length) * self.max_repeats
-        row, source = looked_up(self._lay_out, case, num_cases)
-        markers = torch.arange(self.num_symbols + 1, self.input_sizes[0] + 1, device=symbols.device)
+    def _deal(self, symbols: Tensor, lengths: Tensor, repeats: Tensor) -> Deal:
+        """The rows: blank, symbols (B, max_length), of which the first `lengths` (B,) count, and all markers."""
         blank = torch.zeros_like(symbols[:, :1])
-        rows = torch.cat([blank, symbols, markers.expand(len(symbols), -1)], dim=1)
-        return time_first(rows.gather(1, row).unsqueeze(-1), rows.gather(1, source + 1), source.unsqueeze(-1))
+        markers = torch.arange(self.num_symbols + 1, self.input_sizes[0] + 1, device=symbols.device)
+        rows = torch.cat([blank, symbols, markers.expand(len(symbols), -1)], dim=1).unsqueeze(-1)
+        source = torch.arange(rows.shape[1], device=symbols.device) - 1  # the symbol in row r is shown at step r - 1
+        case = (lengths - self.min_length) * self.max_repeats + repeats - 1
+        return Deal(case, rows, source.unsqueeze(-1).expand_as(rows))
 
-    def _lay_out(self, case: Tensor) -> tuple[Tensor, Tensor]:
-        """What is shown in a case (K,), as a row among blank, symbols and markers, and the source; both (K, T)."""
+    def layout(self, case: Tensor) -> Layout:
         lengths, repeats = (case // self.max_repeats + self.min_length)[:, None], (case % self.max_repeats + 1)[:, None]
         step = torch.arange(self.num_steps, device=case.device)
         opening = lengths + self.lag  # when the delimiter is shown
-        row = torch.where(step < lengths, step + 1, 0)
-        row = torch.where(step == opening, self.max_length + repeats, row)
-        row = torch.where((step >= lengths) & (step < opening), self.max_length + self.max_repeats + 1, row)
+        shown = torch.where(step < lengths, step + 1, 0)
+        shown = torch.where(step == opening, self.max_length + repeats, shown)
+        shown = torch.where((step >= lengths) & (step < opening), self.max_length + self.max_repeats + 1, shown)
 
         position = step - opening - 1
         turn = position.remainder(lengths + 1)  # the last turn of each recital is a pause
-        mask = (position >= 0) & (position < repeats * (lengths + 1)) & (turn < lengths)
-        return row, torch.where(mask, self._place(turn, lengths), -1)
+        asking = (position >= 0) & (position < repeats * (lengths + 1)) & (turn < lengths)
+        return Layout(shown, torch.where(asking, self._place(turn, lengths) + 1, 0))

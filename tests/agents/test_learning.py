@@ -167,13 +167,13 @@ def test_the_entropy_bonus_fades_with_exploration():
 @pytest.mark.parametrize("config", [SMALL_AGENT, SMALL_HARD, dataclasses.replace(SMALL_HARD, access="soft")])
 def test_problems_are_of_the_lengths_asked_for(config, monkeypatch):
     """A fixed length is one field of the configuration: nothing shorter is drawn, trained on or validated."""
-    learner, lengths, draw = make_learner(dataclasses.replace(config, min_length=2)), [], Copy.draw
+    learner, lengths, deal = make_learner(dataclasses.replace(config, min_length=2)), [], Copy.deal
 
     def watched(task, *args, **options):
         lengths.append((task.min_length, task.max_length))
-        return draw(task, *args, **options)
+        return deal(task, *args, **options)
 
-    monkeypatch.setattr(Copy, "draw", watched)
+    monkeypatch.setattr(Copy, "deal", watched)
     learner.batch(Stage(3), generators())
     learner.batch(Stage(1), generators())
     examine(learner, 3, generators().test)

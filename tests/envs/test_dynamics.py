@@ -8,6 +8,7 @@ import torch
 
 from hardmem.envs import ENVIRONMENTS, make_dynamics
 from hardmem.envs.arrays import as_numpy
+from hardmem.tasks import TASKS
 from tests import device_guard
 
 
@@ -106,6 +107,26 @@ def test_copies_of_a_problem_stand_side_by_side():
     groups = state.script.shown.unflatten(0, (3, 4))
     assert (groups == groups[:, :1]).all()
     assert not (groups[0] == groups[1]).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("num_problems", [2, 100])
+def test_problems_are_those_of_the_task(task, num_problems):
+    """However they are laid out for play, and by a task that only draws as well."""
+    dynamics = make_dynamics(task)
+    drawn = dynamics.script(dynamics.task.draw(num_problems, generator=generator()))
+    for ours, theirs in zip(dynamics.draw(num_problems, generator()), drawn, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    dynamics.task = DrawsOnly(dynamics.task)
+    for ours, theirs in zip(dynamics.draw(num_problems, generator()), drawn, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+class DrawsOnly:
+    """A task that deals nothing."""
+
+    def __init__(self, task):
+        self.draw = task.draw
 
 
 def test_replacing_episodes_leaves_the_others_untouched():

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from hardmem.tasks import TASKS, AssociativeRecall, Copy, Overwrite, Problem, make_task
-from hardmem.tasks.base import looked_up, pick, shuffled
+from hardmem.tasks.base import shuffled
+from hardmem.tasks.dealing import Deal, pick
 
 PRESETS = [(name, preset) for name, task in TASKS.items() for preset in task.presets]
 
@@ -118,20 +119,24 @@ def test_num_steps_by_hand():
 
 
 def test_pick_by_hand():
-    """Rows by number, problem by problem, be they numbers or vectors."""
-    rows = torch.tensor([[1, 2, 3], [5, 6, 7]])  # (B, R)
+    """Rows by number, problem by problem, of one channel or two."""
+    rows = torch.tensor([[1, 2, 3], [5, 6, 7]]).unsqueeze(-1)  # (B, R, 1)
     number = torch.tensor([[0, 2, 1], [2, 2, 0]])
-    assert pick(rows, number).tolist() == [[1, 3, 2], [7, 7, 5]]
-    assert pick(torch.stack([rows, -rows], dim=-1), number)[1].tolist() == [[7, -7], [7, -7], [5, -5]]
+    assert pick(rows, number)[..., 0].tolist() == [[1, 3, 2], [7, 7, 5]]
+    assert pick(torch.cat([rows, -rows], dim=-1), number)[1].tolist() == [[7, -7], [7, -7], [5, -5]]
 
 
-@pytest.mark.parametrize("num_problems", [1, 2, 3, 50])
-def test_cases_are_looked_up_or_laid_out(num_problems):
-    """Both ways to the same tensors, whether there are more problems or more cases."""
-    case = torch.randint(0, 3, (num_problems,), generator=generator())
-    squares, rows = looked_up(lambda case: (case**2, case.unsqueeze(1).expand(-1, 4)), case, num_cases=3)
-    assert squares.tolist() == [number**2 for number in case.tolist()]
-    assert rows.tolist() == [[number] * 4 for number in case.tolist()]
+@pytest.mark.parametrize("name", TASKS)
+def test_each_case_is_laid_out_once_or_each_problem(name):
+    """Both ways to the same problems, whether there are more of them or more cases."""
+    task = make_task(name)
+    deal = task.deal(task.num_cases + 20, generator=generator())
+    assert deal.case.min() == 0
+    assert deal.case.max() == task.num_cases - 1
+    many = task.lay_out(*task.layouts(deal))
+    few = task.lay_out(*task.layouts(Deal(*(field[: task.num_cases] for field in deal))))
+    for ours, theirs in zip(many, few, strict=True):
+        torch.testing.assert_close(ours[:, : task.num_cases], theirs, rtol=0, atol=0)
 
 
 def test_shuffled_permutes_what_counts():
