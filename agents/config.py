@@ -92,6 +92,8 @@ class AgentConfig(TrainConfig):
     """Difficulty of the environment's task, apart from num_symbols and the lengths: a name from its `presets`."""
     policy: str = "feed-forward"
     """The policy's body: a name from `CONTROLLERS`."""
+    gated: bool = True
+    """Whether a recurrent body starts behind a shut gate, so that what is kept is kept in cells."""
     hidden_size: int = 64
     """Width of the policy's body."""
     num_envs: int = 512

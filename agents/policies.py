@@ -22,15 +22,18 @@ class Policy(nn.Module):
         num_actions: choices of each of the A factors.
         body: a name from `CONTROLLERS`.
         hidden_size: the body's width D.
+        gated: whether a recurrent body starts behind a shut gate (`Gated`), so that what is kept is kept in cells.
 
     Raises:
         ValueError: if the body is unknown.
     """
 
-    def __init__(self, observation_size: int, num_actions: Sequence[int], body: str, hidden_size: int) -> None:
+    def __init__(
+        self, observation_size: int, num_actions: Sequence[int], body: str, hidden_size: int, *, gated: bool = True
+    ) -> None:
         super().__init__()
         self.num_actions = list(num_actions)
-        self.body = make_controller(body, observation_size, hidden_size)
+        self.body = make_controller(body, observation_size, hidden_size, gated=gated)
         self.head = nn.Linear(hidden_size, sum(num_actions))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)

@@ -80,7 +80,9 @@ class AgentLearner(Learner):
         super().__init__()
         self.config: AgentConfig = config
         dynamics = self.dynamics(config.max_length, config.min_length, device=device)
-        self.policy = Policy(dynamics.observation_size, dynamics.num_actions, config.policy, config.hidden_size)
+        self.policy = Policy(
+            dynamics.observation_size, dynamics.num_actions, config.policy, config.hidden_size, gated=config.gated
+        )
         self.baseline = make_baseline(
             config.baseline, num_features=config.hidden_size, group_size=config.group_size, offers=("state",)
         )

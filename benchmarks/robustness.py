@@ -1,0 +1,226 @@
+"""Where hard addresses are learned, and which part of the defaults is to thank: case x arm x seed.
+
+    python benchmarks/robustness.py --out runs.jsonl                   # again: goes on where it stopped
+    python benchmarks/robustness.py --out runs.jsonl --cases copy-gru reverse-gru --arms default "no gates" --seeds 5
+    python benchmarks/robustness.py --out runs.jsonl --report --docs docs     # tables and figure into the docs
+
+Every case is one configuration with the defaults of the library; an arm changes one thing in all of them. Success is
+99 % exact greedy sequences on 500 fresh problems, at the training lengths and, where the addresses allow, at ten times
+the longest. Seeds are 1000, 1001, ...; none of the defaults was chosen on them. Seconds are CPU seconds of one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import torch
+from measured import write_section
+
+from hardmem.agents import AgentConfig, SequenceConfig, train
+from hardmem.agents.config import TrainConfig
+from hardmem.agents.evaluation import evaluate
+from hardmem.agents.learner import Generators
+from hardmem.agents.progress import Progress
+from hardmem.agents.training import SOLVED
+
+FIRST_SEED, PROBLEMS = 1000, 500
+MODEL = SequenceConfig(max_updates=800, eval_every=10)
+AGENT = AgentConfig(max_updates=1000, eval_every=10)
+
+CASES: dict[str, TrainConfig] = {
+    "Copy, feed-forward": MODEL,
+    "Copy, GRU": dataclasses.replace(MODEL, controller="gru"),
+    "Copy, LSTM": dataclasses.replace(MODEL, controller="lstm"),
+    "Reverse, feed-forward": dataclasses.replace(MODEL, task="reverse"),
+    "Reverse, GRU": dataclasses.replace(MODEL, task="reverse", controller="gru"),
+    "Reverse, LSTM": dataclasses.replace(MODEL, task="reverse", controller="lstm"),
+    "Copy, move-write-read": dataclasses.replace(MODEL, order="move-write-read"),
+    "Reverse, move-write-read": dataclasses.replace(MODEL, task="reverse", order="move-write-read"),
+    "Copy, no curriculum": dataclasses.replace(MODEL, start_length=10),
+    "Copy, length 10 only": dataclasses.replace(MODEL, start_length=10, min_length=10),
+    "Reverse, no curriculum": dataclasses.replace(MODEL, task="reverse", start_length=10),
+    "RepeatCopy": dataclasses.replace(MODEL, task="repeat-copy"),
+    "Copy, absolute index": dataclasses.replace(MODEL, addressing="absolute"),
+    "agent: Copy, feed-forward": AGENT,
+    "agent: Copy, GRU": dataclasses.replace(AGENT, policy="gru"),
+    "agent: Copy, LSTM": dataclasses.replace(AGENT, policy="lstm"),
+    "agent: Reverse, feed-forward": dataclasses.replace(AGENT, env="hardmem/Reverse-v0"),
+    "agent: Reverse, GRU": dataclasses.replace(AGENT, env="hardmem/Reverse-v0", policy="gru"),
+    "agent: Reverse, LSTM": dataclasses.replace(AGENT, env="hardmem/Reverse-v0", policy="lstm"),
+    "agent: RepeatCopy": dataclasses.replace(AGENT, env="hardmem/RepeatCopy-v0"),
+    "agent: Copy, absolute index": dataclasses.replace(AGENT, env="hardmem/CopyRandomAccess-v0"),
+    "agent: facts, absolute index": dataclasses.replace(AGENT, env="hardmem/FactRecallRandomAccess-v0"),
+}
+"""What is learned: sequence models on 8-bit symbols, and agents in environments."""
+
+CONSTANT: dict[str, Any] = {"entropy_coef": 0.01, "entropy_final": 0.01}
+ARMS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "soft": {"access": "soft"},
+    "no gates": {"gated": False},
+    "no annealing": CONSTANT,
+    "no soft updates": {"soft_share": 0.0},
+    "soft updates first": {**CONSTANT, "soft_share": 0.0, "soft_updates": 300},
+    "none of these": {**CONSTANT, "soft_share": 0.0, "gated": False},
+}
+"""What is changed. An agent has no soft updates and no soft twin: arms about them leave its cases out."""
+
+
+def configured(case: str, arm: str, seed: int) -> TrainConfig | None:
+    """The configuration of a run; None where the arm has nothing to change in the case."""
+    config = CASES[case]
+    changes = {name: value for name, value in ARMS[arm].items() if hasattr(config, name)}
+    if isinstance(config, AgentConfig) and arm not in ("default", "no gates", "no annealing", "none of these"):
+        return None
+    return dataclasses.replace(config, **changes, seed=seed)
+
+
+def run(case: str, arm: str, seed: int) -> dict[str, Any]:
+    """Train, examine, and put both into plain data."""
+    torch.set_num_threads(1)
+    config = configured(case, arm, seed)
+    assert config is not None
+    start, curve = time.process_time(), list[tuple[float, int, int, float]]()
+
+    def note(progress: Progress) -> None:
+        curve.append((round(time.process_time() - start, 2), progress.update, progress.rollouts, progress.exact))
+
+    learner, outcome = train(config, on_progress=note)
+    spent = next((point for point in curve if point[3] >= SOLVED), curve[-1])
+    lengths = (config.max_length, 10 * config.max_length)
+    scores = evaluate(learner, lengths, PROBLEMS, Generators.seeded(seed, torch.device("cpu")).test)
+    found = {
+        f"{how}@{at}": score[how]["exact"] for at, score in scores.items() if score for how in ("greedy", "sampled")
+    }
+    good = all(value >= SOLVED for name, value in found.items() if name.startswith("greedy"))
+    return {
+        "case": case, "arm": arm, "seed": seed, "solved": outcome.solved is not None, "success": good, **found,
+        "seconds": spent[0], "updates": spent[1], "rollouts": spent[2], "curve": curve,
+    }  # fmt: skip
+
+
+def cell(rows: list[dict[str, Any]]) -> str:
+    """Successes of runs, and in brackets those solved at the training lengths where they are more."""
+    solved, success = (sum(row[name] for row in rows) for name in ("solved", "success"))
+    return f"{success}/{len(rows)}" + (f" ({solved})" if solved != success else "")
+
+
+def effort(rows: list[dict[str, Any]], name: str) -> str:
+    """Mean and worst of what the solved runs took."""
+    values = [row[name] for row in rows if row["solved"]]
+    digits = 1 if name == "seconds" else 0
+    return f"{sum(values) / len(values):,.{digits}f} ({max(values):,.{digits}f})" if values else "-"
+
+
+def sampled(rows: list[dict[str, Any]]) -> str:
+    """Mean and worst sampled success of the solved runs at the training lengths, in percent."""
+    values = [100 * row["sampled@10"] for row in rows if row["solved"]]
+    return f"{sum(values) / len(values):.1f} ({min(values):.1f})" if values else "-"
+
+
+def by_case(rows: list[dict[str, Any]], arm: str) -> dict[str, list[dict[str, Any]]]:
+    """The runs of an arm, case by case, in the order of `CASES`."""
+    found = {case: [row for row in rows if row["arm"] == arm and row["case"] == case] for case in CASES}
+    return {case: mine for case, mine in found.items() if mine}
+
+
+def against_soft(rows: list[dict[str, Any]]) -> str:
+    """One line per case: the default beside its soft twin."""
+    lines = [
+        "| case | hard | CPU s | rollouts | sampled, % | soft | CPU s | rollouts |",
+        "|---|---|--:|--:|--:|---|--:|--:|",
+    ]
+    soft = by_case(rows, "soft")
+    for case, mine in by_case(rows, "default").items():
+        twin = soft.get(case, [])
+        other = [cell(twin), effort(twin, "seconds"), effort(twin, "rollouts")] if twin else ["", "", ""]
+        texts = [case, cell(mine), effort(mine, "seconds"), effort(mine, "rollouts"), sampled(mine), *other]
+        lines.append("| " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
+def ablation(rows: list[dict[str, Any]]) -> str:
+    """One line per case, one column per arm."""
+    found = {arm: by_case(rows, arm) for arm in ARMS if arm != "soft"}
+    arms = [arm for arm, cases in found.items() if cases]
+    lines = ["| case | " + " | ".join(arms) + " |", "|---|" + "---|" * len(arms)]
+    for case in CASES:
+        if any(case in found[arm] for arm in arms if arm != "default"):
+            texts = [cell(found[arm][case]) if case in found[arm] else "" for arm in arms]
+            lines.append(f"| {case} | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
+def figure(rows: list[dict[str, Any]], path: Path) -> None:
+    """Curves of the cases named in the docs: exact sequences against CPU seconds, one line per seed."""
+    cases = ["Copy, LSTM", "Reverse, LSTM", "Copy, move-write-read", "Copy, length 10 only"]
+    arms = ["default", "soft", "none of these"]
+    fig, grid = plt.subplots(1, len(cases), figsize=(3 * len(cases), 2.6), sharey=True)
+    for axes, case in zip(grid, cases, strict=True):
+        for number, arm in enumerate(arms):
+            for index, row in enumerate(by_case(rows, arm).get(case, [])):
+                seconds, _, _, exact = zip(*row["curve"], strict=True)
+                label = arm if index == 0 else None
+                axes.plot(seconds, exact, color=f"C{number}", alpha=0.6, linewidth=1, label=label)
+        axes.set(title=case, xlabel="CPU seconds", xscale="log")
+        axes.grid(alpha=0.3)
+    grid[0].set_ylabel("exact sequences, 1 to 10")
+    grid[0].legend(fontsize=8)
+    fig.tight_layout()
+    path.parent.mkdir(exist_ok=True)
+    fig.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Run what is missing, or report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--out", type=Path, required=True, help="one line of JSON per run; runs it holds are not redone"
+    )
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--report", action="store_true", help="run nothing, print the tables")
+    parser.add_argument("--docs", type=Path, help="with --report: folder with training-hard-memory.md to rewrite")
+    options = parser.parse_args()
+    rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    if options.report:
+        tables = {"soft": against_soft(rows), "ablation": ablation(rows)}
+        print("\n\n".join(tables.values()))
+        if options.docs:
+            for name, text in tables.items():
+                write_section(options.docs / "training-hard-memory.md", f"robustness {name}", text)
+            figure(rows, options.docs / "images" / "robustness.png")
+        return
+    known = {(row["case"], row["arm"], row["seed"]) for row in rows}
+    jobs = [
+        (case, arm, seed)
+        for seed in range(FIRST_SEED, FIRST_SEED + options.seeds)
+        for case in options.cases
+        for arm in options.arms
+        if (case, arm, seed) not in known and configured(case, arm, seed) is not None
+    ]
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool, options.out.open("a") as out:
+        for future in as_completed([pool.submit(run, *job) for job in jobs]):
+            row = future.result()
+            print(json.dumps(row), file=out, flush=True)
+            print(
+                *(row[name] for name in ("case", "arm", "seed", "success", "solved", "seconds", "rollouts")), flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()
