@@ -365,6 +365,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, NonFiniteError) as error:
         print(f"hardmem: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # a full disk, a folder that went away: wherever no better sentence was found
+        print(f"hardmem: {error.strerror or error}: {error.filename or 'no file'}", file=sys.stderr)
+        sys.exit(2)
     except Interrupted as interrupted:
         print(f"hardmem: {interrupted}", file=sys.stderr)
         sys.exit(interrupted.exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -134,6 +135,20 @@ def test_what_is_no_plan_is_refused(tmp_path):
         carry_out(tmp_path)
     with pytest.raises(ValueError, match="expected at least one training, got none"):
         Plan("none", (), (2,), 5)
+
+
+def test_a_disk_that_fills_up_under_a_plan_is_one_sentence(tmp_path, monkeypatch, capsys):
+    """Whatever file it was that could not be written; exit code 2."""
+    begin(tmp_path / "a", sweep_plan(TINY, [], tmp_path / "a", seeds=1, problems=5))
+
+    def full(*arguments, **keywords):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "results.json")
+
+    monkeypatch.setattr("hardmem.agents.cli.carry_out", full)
+    with pytest.raises(SystemExit) as stopped:
+        main(["resume", str(tmp_path / "a")])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "hardmem: No space left on device: results.json\n"
 
 
 def test_the_command_and_its_table(tmp_path, monkeypatch, capsys):
