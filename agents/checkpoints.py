@@ -12,6 +12,7 @@ import io
 import os
 import re
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,16 @@ def save_checkpoint(folder: Path, content: dict[str, Any]) -> None:
         ) from error
 
 
-def load_checkpoint(folder: Path, *, set_aside: bool = False) -> dict[str, Any]:
+def load_checkpoint(
+    folder: Path, *, set_aside: bool = False, check: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
     """Read the newest checkpoint of a run that is whole, onto the CPU; a `DamageWarning` names one that is not.
 
     Args:
         folder: of the run.
         set_aside: rename a newest one that is not whole, so that the next to be saved does not push out the good one
             before it.
+        check: is given what a whole one holds, and raises RunError if it belongs elsewhere.
 
     Raises:
         NoCheckpointError: if there is none.
@@ -81,6 +85,8 @@ def load_checkpoint(folder: Path, *, set_aside: bool = False) -> dict[str, Any]:
         path = folder / name
         try:
             content = _read(path)
+            if check is not None:
+                check(content)
         except FileNotFoundError:
             continue
         except (OSError, RunError) as error:

@@ -206,18 +206,31 @@ class Training:
             "solved": None if self.solved is None else dataclasses.asdict(self.solved),
         }
 
+    def check(self, state: dict[str, Any]) -> None:
+        """Refuse the state of a training that differs in more than its budget, or in the number of its processes.
+
+        Raises:
+            RunError: naming what differs.
+        """
+        try:
+            configs = (self.config, from_json(state["config"]))
+            processes = len(state["generators"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"it is not of a training of this version: {error}") from error
+        ours, theirs = ({"kind": type(config), **dataclasses.asdict(config)} for config in configs)
+        differing = sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
+        if set(differing) - {"max_updates"}:
+            raise RunError(f"it is of another run: its configuration differs in {differing}")
+        if processes != self.world.size:
+            raise RunError(f"it is of {processes} processes, and these are {self.world.size}")
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to where a `state_dict` was taken.
 
         Raises:
-            ValueError: if it is of a training that differs in more than its budget.
+            RunError: if it is of another training.
         """
-        ours, theirs = ({"kind": type(c), **dataclasses.asdict(c)} for c in (self.config, from_json(state["config"])))
-        differing = sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
-        if set(differing) - {"max_updates"}:
-            raise ValueError(f"it is of another run: its configuration differs in {differing}")
-        if len(state["generators"]) != self.world.size:
-            raise ValueError(f"it is of {len(state['generators'])} processes, and these are {self.world.size}")
+        self.check(state)
         self.learner.load_state_dict(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.noise.load_state_dict(state["noise"])
@@ -316,7 +329,7 @@ def _restore(training: Training, folder: Path) -> None:
     state: dict[str, Any] | None = None
     if training.world.rank == 0:
         with suppress(NoCheckpointError):
-            state = load_checkpoint(folder, set_aside=True)
+            state = load_checkpoint(folder, set_aside=True, check=training.check)
     state = training.world.gather(state)[0]
     if state is None:
         return

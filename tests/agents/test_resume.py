@@ -194,11 +194,19 @@ def test_a_bad_checkpoint_is_named_and_the_one_before_it_used(kind, message, tmp
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    """Its configuration says so."""
+    """Its configuration says so; the run's own one before it is used, and where that is another's too, none."""
     train(AGENT, tmp_path / "run")
+    expected = outcome(tmp_path / "run")
     train(dataclasses.replace(AGENT, seed=1, learning_rate=0.1), tmp_path / "other")
-    (tmp_path / "run" / CHECKPOINT).write_bytes((tmp_path / "other" / CHECKPOINT).read_bytes())
-    with pytest.raises(RunError, match=r"another run: its configuration differs in \['learning_rate', 'seed'\]"):
+    foreign = (tmp_path / "other" / CHECKPOINT).read_bytes()
+    message = r"another run: its configuration differs in \['learning_rate', 'seed'\]"
+    (tmp_path / "run" / CHECKPOINT).write_bytes(foreign)
+    with pytest.warns(DamageWarning, match=message):
+        resume(tmp_path / "run")
+    assert outcome(tmp_path / "run") == expected
+    for name in (CHECKPOINT, PREVIOUS):
+        (tmp_path / "run" / name).write_bytes(foreign)
+    with pytest.raises(RunError, match=message):
         resume(tmp_path / "run")
 
 
