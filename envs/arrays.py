@@ -36,6 +36,16 @@ def take(rows: Any, index: Any) -> Any:
     return rows[index] if isinstance(rows, Tensor) else rows.take(index, 0)
 
 
+def positive(numbers: Any) -> Any:
+    """The numbers that are, and 0 for all others."""
+    return numbers.clamp(min=0) if isinstance(numbers, Tensor) else np.maximum(numbers, 0)
+
+
+def where(condition: Any, then: Any, otherwise: Any) -> Any:
+    """One or the other, number by number."""
+    return (torch if isinstance(condition, Tensor) else np).where(condition, then, otherwise)
+
+
 def beside(parts: Sequence[Any]) -> Any:
     """Matrices (B, ...) joined side by side; one alone is returned itself."""
     if len(parts) == 1:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hardmem.envs.arrays import count, take, zeros
+from hardmem.envs.arrays import count, positive, take, zeros
 
 LARGEST_TABLE = 2**20
 """Numbers in a table of all contents as an observation shows them; larger ones are not kept, but worked out."""
@@ -81,5 +81,5 @@ class Memory(NamedTuple):
 
     def codes(self) -> Tensor:
         """What all cells hold, (B, N); 0 is empty."""
-        codes: Tensor = (self.cells - self.era).clip(0).T
+        codes: Tensor = positive(self.cells - self.era).T
         return codes

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hardmem.addressing import Move
-from hardmem.envs.arrays import beside, count, numpy_twin, take, zeros
+from hardmem.envs.arrays import beside, count, numpy_twin, positive, take, where, zeros
 from hardmem.envs.contents import Contents, Memory
 from hardmem.envs.interfaces import make_interface
 from hardmem.envs.oracle import best_action
@@ -346,8 +346,8 @@ class Dynamics:
     def _read(self, memory: Memory, head: Tensor) -> Tensor:
         """What is in the cells under the heads, (B, H)."""
         era = memory.era[:, None]
-        found: Tensor = take(memory.cells.reshape(-1), self._place(memory, head)) - era
-        return found * (found > 0)
+        found: Tensor = positive(take(memory.cells.reshape(-1), self._place(memory, head)) - era)
+        return found
 
     def _write(self, memory: Memory, head: Tensor, under: Tensor, shown: Tensor, writes: Tensor) -> None:
         """Let each head in turn write what is `shown` (B,) to its cell, which holds `under` (B, H) before."""
@@ -359,7 +359,7 @@ class Dynamics:
                 channel = self.task.answer_channel
                 change = writes[:, h] - self.contents.symbol(shown, channel)
                 new = shown + change * self.contents.strides[channel]
-            cells[place[:, h]] = old + (writes[:, h] > 0) * (new - old) + memory.era
+            cells[place[:, h]] = where(writes[:, h] > 0, new, old) + memory.era
 
     def _place(self, memory: Memory, head: Tensor) -> Tensor:
         """Where the cells under the heads are among the cells of all episodes, (B, H)."""
