@@ -5,13 +5,15 @@
 A ratio travels from machine to machine, a number of steps does not. Each repeat measures CartPole and then every
 vector once; the table has the medians over repeats of the ratios within a repeat. Actions are drawn beforehand and are
 uniform, autoreset is on, observations and rewards are NumPy arrays, time is the processor's (`time.process_time`).
-POPGym and envpool stand in the table where they can be imported.
+A peer that cannot be imported, POPGym or envpool, is named below the table.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
+import os
+import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -21,7 +23,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-import hardmem.envs
+import hardmem.envs  # noqa: F401 - registers the ids
 
 SIZES = (64, 1024, 4096)
 NATIVE = "vector_entry_point"
@@ -65,29 +67,32 @@ def gym_vector(env_id: str, mode: str = NATIVE, **kwargs: Any) -> Callable[[int]
     return lambda num_envs: gym.make_vec(env_id, num_envs=num_envs, vectorization_mode=mode, **kwargs)
 
 
-def contenders() -> dict[str, tuple[Callable[[int], Any], Iterable[int]]]:
-    """What is measured: a label, how to make a vector, and the numbers of environments it is measured at."""
+def contenders() -> tuple[dict[str, tuple[Callable[[int], Any], Iterable[int]]], list[str]]:
+    """What is measured: a label, how to make a vector, and at how many environments; and the peers not installed."""
     rows: dict[str, tuple[Callable[[int], Any], Iterable[int]]] = {}
     for env_id in ("hardmem/Copy-v0", "hardmem/FactRecall-v0"):
-        if env_id in hardmem.envs.ENVIRONMENTS:
-            rows[env_id] = gym_vector(env_id), SIZES
+        rows[env_id] = gym_vector(env_id), SIZES
     for num_cells in (16, 4096):
         rows[f"hardmem/Copy-v0, N = {num_cells}"] = gym_vector("hardmem/Copy-v0", num_cells=num_cells), SIZES
     rows["hardmem/Copy-v0, SyncVectorEnv"] = gym_vector("hardmem/Copy-v0", "sync"), (64,)
     rows["CartPole-v1, native vector"] = gym_vector("CartPole-v1"), SIZES
     rows["CartPole-v1, SyncVectorEnv"] = gym_vector("CartPole-v1", "sync"), (64,)
-    if importlib.util.find_spec("popgym"):
-        from popgym.envs.repeat_previous import RepeatPreviousEasy
-
-        rows["POPGym RepeatPreviousEasy, SyncVectorEnv"] = (
-            lambda num_envs: gym.vector.SyncVectorEnv([RepeatPreviousEasy] * num_envs),
-            (64,),
-        )
-    if importlib.util.find_spec("envpool"):
-        import envpool
-
-        rows["envpool CartPole-v1, one thread"] = (lambda num_envs: EnvPool(envpool, num_envs), SIZES)
-    return rows
+    missing = []
+    for peer, module in (("POPGym", "popgym.envs.repeat_previous"), ("envpool", "envpool")):
+        try:
+            found = importlib.import_module(module)
+        except ImportError as error:
+            missing.append(f"{peer} ({error})")
+            continue
+        if peer == "POPGym":
+            easiest = found.RepeatPreviousEasy
+            rows["POPGym RepeatPreviousEasy, SyncVectorEnv"] = (
+                lambda num_envs, make=easiest: gym.vector.SyncVectorEnv([make] * num_envs),
+                (64,),
+            )
+        else:
+            rows["envpool CartPole-v1, one thread"] = lambda num_envs, pool=found: EnvPool(pool, num_envs), SIZES
+    return rows, missing
 
 
 class EnvPool:
@@ -112,7 +117,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
 
-    rows = {label: row for label, row in contenders().items() if args.only in label}
+    contending, missing = contenders()
+    rows = {label: row for label, row in contending.items() if args.only in label}
     ratios: dict[tuple[str, int], list[float]] = {(label, n): [] for label, (_, sizes) in rows.items() for n in sizes}
     singles = []
     for _ in range(args.repeats):
@@ -120,11 +126,20 @@ def main() -> None:
         for label, num_envs in ratios:
             ratios[label, num_envs].append(throughput(rows[label][0], num_envs, args.seconds) / singles[-1])
 
+    print(
+        f"Python {platform.python_version()}, NumPy {np.__version__}, Gymnasium {gym.__version__}, 1 thread on a ",
+        end="",
+    )
+    print(
+        f"{platform.machine()} machine of {os.cpu_count()} cores; {args.repeats} repeats of {args.seconds} CPU-seconds."
+    )
     print(f"One CartPole-v1: {statistics.median(singles):,.0f} steps per CPU-second. Ratios to it:\n")
     print("| | " + " | ".join(f"{n:,}" for n in SIZES) + " |\n|---|" + "---:|" * len(SIZES))
     for label in rows:
         cells = [statistics.median(ratios[label, n]) if (label, n) in ratios else None for n in SIZES]
         print(f"| {label} | " + " | ".join("" if cell is None else f"{cell:.1f}" for cell in cells) + " |")
+    if missing:
+        print("\nNot installed: " + "; ".join(missing))
 
 
 if __name__ == "__main__":
