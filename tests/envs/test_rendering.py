@@ -123,12 +123,12 @@ def test_frames_are_collected():
 def test_a_video_is_recorded(tmp_path):
     """Gymnasium's RecordVideo writes a file."""
     pytest.importorskip("moviepy")
-    env = gym.wrappers.RecordVideo(gym.make("hardmem/Copy-v0", render_mode="rgb_array"), str(tmp_path))
+    env = gym.wrappers.RecordVideo(gym.make("hardmem/Copy-v0", render_mode="rgb_array"), str(tmp_path / "videos"))
     env.reset(seed=0)
     for _ in range(3):
         env.step(np.array([2, 1, 0]))
     env.close()
-    assert [file.suffix for file in tmp_path.iterdir()] == [".mp4"]
+    assert [file.suffix for file in (tmp_path / "videos").iterdir()] == [".mp4"]
 
 
 def test_no_mode_no_frame():
