@@ -369,7 +369,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"hardmem: {error.strerror or error}: {error.filename or 'no file'}", file=sys.stderr)
         sys.exit(2)
     except Interrupted as interrupted:
-        print(f"hardmem: {interrupted}", file=sys.stderr)
+        if main_process():
+            print(f"hardmem: {interrupted}", file=sys.stderr)
         sys.exit(interrupted.exit_code)
     except KeyboardInterrupt:
         print("hardmem: stopped", file=sys.stderr)

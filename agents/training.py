@@ -376,11 +376,10 @@ def _record(
                 kept = f"the last good checkpoint, of update {saved}, is kept" if saved else "there is no checkpoint"
                 raise NonFiniteError(error if folder is None else f"{error}; {kept} in {str(folder)!r}") from error
             if heard and not done:
-                raise Interrupted(
-                    f"stopped by {signal.Signals(heard).name} after update {update}, with a checkpoint; go on by "
-                    f"`hardmem resume {folder}`",
-                    128 + heard,
-                )
+                stopped = f"stopped by {signal.Signals(heard).name} after update {update}"
+                if folder is not None:
+                    stopped += f", with a checkpoint; go on by `hardmem resume {folder}`"
+                raise Interrupted(stopped, 128 + heard)
         if recorder is not None:
             recorder.finish(_results(training, lengths, problems), training.progress.steps)
 
