@@ -94,6 +94,8 @@ class AgentLearner(Learner):
     ) -> Dynamics:
         """The environment's rules with problems of the given lengths, on as many cells as the longest of them needs.
 
+        Lengths below the task's `shortest` are raised to it.
+
         Raises:
             ValueError: if the environment is unknown.
         """
@@ -102,10 +104,11 @@ class AgentLearner(Learner):
             raise ValueError(f"unknown environment {config.env!r}; choose one of {sorted(ENVIRONMENTS)}")
         arguments = {**ENVIRONMENTS[config.env], "preset": config.preset, "num_symbols": config.num_symbols}
         longest = make_dynamics(**arguments, min_length=1, max_length=max(max_length, config.max_length))
+        shortest = longest.task.shortest
         return make_dynamics(
             **arguments,
-            min_length=min_length,
-            max_length=max_length,
+            min_length=max(min_length, shortest),
+            max_length=max(max_length, shortest),
             num_cells=longest.num_cells,
             wiped=wiped,
             device=self.policy.head.weight.device if device is None else device,

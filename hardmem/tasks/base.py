@@ -55,6 +55,9 @@ class Task(ABC):
     min_length: int = 1
     max_length: int = 10
 
+    shortest: ClassVar[int] = 1
+    """The least length at which the task asks for what it is about: where a curriculum starts."""
+
     presets: ClassVar[dict[str, dict[str, Any]]] = {"default": {}}
     """A sweep of difficulties by name, from the easiest to the hardest: arguments that differ from the defaults."""
 

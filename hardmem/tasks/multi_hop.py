@@ -42,6 +42,7 @@ class MultiHop(Facts):
     min_length: int = 2
     max_length: int = 4
 
+    shortest: ClassVar[int] = 2  # a chain of one fact is no chain
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "easiest": {"max_length": 2, "distractors": 0, "num_keys": 2},
         "default": {},

@@ -15,6 +15,7 @@ from hardmem.agents.learner import Generators, Stage
 from hardmem.agents.reinforce import collect
 from hardmem.agents.training import NonFiniteError, Training, examine, make_learner
 from hardmem.tasks.copy import Copy
+from hardmem.tasks.multi_hop import MultiHop
 from tests import device_guard
 
 SMALL_AGENT = AgentConfig(max_length=3, start_length=1, num_symbols=3, num_envs=128, finish_updates=60)
@@ -178,6 +179,22 @@ def test_problems_are_of_the_lengths_asked_for(config, monkeypatch):
     learner.batch(Stage(1), generators())
     examine(learner, 3, generators().test)
     assert lengths == [(2, 3), (1, 1), (2, 3)]
+
+
+def test_a_chain_has_at_least_two_facts(monkeypatch):
+    """MultiHop is trained and scored on chains only, also where the curriculum starts and where no least is asked."""
+    config = AgentConfig(env="hardmem/MultiHopAssociative-v0", max_length=4, start_length=1, num_envs=8)
+    learner, lengths, deal = make_learner(config), [], MultiHop.deal
+
+    def watched(task, *args, **options):
+        lengths.append((task.min_length, task.max_length))
+        return deal(task, *args, **options)
+
+    monkeypatch.setattr(MultiHop, "deal", watched)
+    learner.batch(Stage(1), generators())
+    learner.batch(Stage(3), generators())
+    learner.score(8, generators().test, max_length=4)
+    assert lengths == [(2, 2), (2, 3), (2, 4)]
 
 
 def test_choices_after_the_end_carry_no_gradient():
