@@ -8,12 +8,13 @@ gathered in place. The numbers are those of `hardmem.addressing` and `hardmem.me
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from hardmem.precision import as_given
 
 EPS = 1e-6  # the floor under norms, as in `content_weights`
 
@@ -47,18 +48,11 @@ def move_write_read(
         The memory after the write, (B, N, W); the weights, (B, H, N); what was read there, (B, R, W).
     """
     said = raw.to(memory.dtype), raw_write.to(memory.dtype)  # under autocast they may come in less precision
-    with _as_given(memory.device):
+    with as_given(memory.device):
         result: tuple[Tensor, Tensor, Tensor] = _MoveWriteRead.apply(  # type: ignore[no-untyped-call]
             memory, previous, *said, layout
         )
     return result
-
-
-def _as_given(device: torch.device) -> AbstractContextManager[None]:
-    """No autocast: addresses and cells stay in the precision they come in."""
-    if torch.amp.is_autocast_available(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
 
 
 def _activate(raw: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -125,7 +119,7 @@ class _MoveWriteRead(torch.autograd.Function):
                 "the fused step of the NTM has no second derivatives: call backward without create_graph, "
                 "or set fused = False on the model"
             )
-        with _as_given(grad_new.device):
+        with as_given(grad_new.device):
             return (*_backward(grad_new, grad_weights, grad_read, ctx.saved_tensors, ctx.layout), None)
 
 

@@ -14,6 +14,7 @@ from hardmem.bank import Bank, Contents, Memory
 from hardmem.fused import Layout, move_write_read
 from hardmem.memory import Address, HardAddress, SoftAddress, as_weights, read, select_heads, write
 from hardmem.models.controllers import Controller, Hidden, make_controller
+from hardmem.precision import as_given
 from hardmem.schemes import ContentLocation, make_scheme
 
 HEADS = ("read", "write", "read-write")
@@ -295,8 +296,9 @@ class NTM(nn.Module):
 
     def address_distribution(self, memory: Memory, previous: Address, features: Tensor) -> AddressDistribution:
         """Where the heads want to look, from the controller's features (B, D)."""
-        raw = self.address_layer(features).unflatten(-1, (self.num_heads, -1))
-        distribution: AddressDistribution = self.scheme(raw, previous, memory)
+        raw = self.address_layer(features).unflatten(-1, (self.num_heads, -1)).to(self.output_layer.weight.dtype)
+        with as_given(raw.device):
+            distribution: AddressDistribution = self.scheme(raw, previous, memory)
         return distribution
 
     def _fused_step(
@@ -333,13 +335,16 @@ class NTM(nn.Module):
 
     def _read(self, memory: Memory, address: Address) -> Tensor:
         where = select_heads(address, self.reading)
-        rows = memory.read(where) if isinstance(memory, Contents) else read(memory, where)
+        with as_given(self.output_layer.weight.device):
+            rows = memory.read(where) if isinstance(memory, Contents) else read(memory, where)
         return rows.flatten(1)
 
     def _write(self, memory: Memory, address: Address, features: Tensor) -> Memory:
         raw = self.write_layer(features).unflatten(-1, (len(self.writing), 2, self.cell_width))
+        raw = raw.to(self.output_layer.weight.dtype)
         erase, add = raw[:, :, 0].sigmoid(), raw[:, :, 1]
         where = select_heads(address, self.writing)
-        if isinstance(memory, Contents):
-            return memory.write(where, erase, add)
-        return write(memory, where, erase, add, inplace=not torch.is_grad_enabled())
+        with as_given(raw.device):
+            if isinstance(memory, Contents):
+                return memory.write(where, erase, add)
+            return write(memory, where, erase, add, inplace=not torch.is_grad_enabled())
