@@ -332,14 +332,15 @@ class _Write(torch.autograd.Function):
         gradient = total.gather(1, rows)  # of each head's cell after the write, (B, H, W)
         keep, others = _kept(erase, index)
         total.scatter_(1, rows, gradient * keep)
-        return None, -gradient * old * others, gradient, None, None
+        slope = gradient * old
+        return None, -slope if others is None else -slope * others, gradient, None, None
 
 
-def _kept(erase: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """What all heads together leave of each head's cell, eq. 3, and what the others leave: (B, H, W) each."""
+def _kept(erase: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What all heads together leave of each head's cell, eq. 3, and what the others leave: (B, H, W); None for all."""
     keep = 1 - erase
     if index.shape[1] == 1:
-        return keep, torch.ones_like(keep)
+        return keep, None
     same = index.unsqueeze(2) == index.unsqueeze(1)  # (B, H, H)
     apart = ~torch.eye(index.shape[1], dtype=torch.bool, device=index.device)
     by_head = keep.unsqueeze(1).expand(-1, index.shape[1], -1, -1)
