@@ -191,14 +191,17 @@ def figure(rows: list[dict], path: Path) -> None:
     """One dot per run, a cross where it was not solved; one row per arm."""
     arms = list(LAYOUTS)[::-1]
     fig, axes = plt.subplots(figsize=(7, 3.2))
-    for solved, marker, label in ((True, "o", "solved"), (False, "x", "not solved with as many")):
+    for solved, marker, label in ((True, "o", "solved"), (False, "x", "given up")):
         mine = [row for row in rows if row["solved"] == solved]
         heights = [arms.index(row["arm"]) + 0.06 * (row["seed"] % 5 - 2) for row in mine]  # apart, to be counted
         axes.plot([row["spent"] for row in mine], heights, marker, label=label, markersize=5)
     axes.set(xscale="log", xlabel="rollouts until Copy is solved, no curriculum; one mark per seed")
     axes.set_yticks(range(len(arms)), arms, fontsize=8)
-    axes.grid(axis="x", which="both", alpha=0.3)
-    axes.legend(fontsize=8, loc="upper left")
+    axes.grid(axis="x", alpha=0.3)
+    ticks = (2_000, 4_000, 8_000, 16_000, 32_000)
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
+    axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     fig.tight_layout()
     fig.savefig(path, dpi=110)
 
