@@ -16,6 +16,7 @@ from hardmem.baselines import make_baseline
 from hardmem.estimators import cost_to_go, surrogate
 from hardmem.estimators.schedules import in_share, is_soft
 from hardmem.models import NTM, Recurrent
+from hardmem.schemes import SCHEMES
 from hardmem.tasks import Task, bit_inputs, make_task, num_bits, symbols_to_bits
 
 MODELS = ("ntm", "lstm", "gru")
@@ -145,8 +146,8 @@ class SequenceLearner(Learner):
         greedy: bool = True,
     ) -> Score | None:
         task = self.task.at_length(max_length, min_length)
-        if self.config.addressing == "absolute" and task.num_cells > self.task.num_cells:
-            return None  # absolute addresses: the heads know no cell beyond those they were trained with
+        if not SCHEMES[self.config.addressing].any_size and task.num_cells > self.task.num_cells:
+            return None  # the heads know no cell beyond those they were trained with
         problem = task.draw(num_problems, generator=generator, device=generator.device)
         with torch.no_grad(), self.greedy() if greedy else nullcontext():
             outputs, _ = self.play(task, bit_inputs(problem.inputs[..., 0], task.num_symbols), generator)

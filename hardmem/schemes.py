@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,6 +19,7 @@ from hardmem.addressing import (
     AddressDistribution,
     Move,
     MoveTable,
+    content_weights,
     dense,
     head_moves,
     location_weights,
@@ -35,6 +38,8 @@ class Scheme(nn.Module, ABC):
 
     num_outputs: int
     """Numbers a head needs from the controller."""
+    any_size: ClassVar[bool] = True
+    """Whether the memory may have any number of cells, whatever the scheme was built for."""
 
     @abstractmethod
     def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
@@ -68,6 +73,8 @@ class HeadMoves(Scheme):
 
 class AbsoluteIndex(Scheme):
     """A head that names its cell by number, wherever it was: one logit per cell, so N is fixed."""
+
+    any_size = False
 
     def __init__(self, num_cells: int, cell_width: int) -> None:
         super().__init__()
@@ -117,6 +124,44 @@ class ContentLocation(Scheme):
         return dense(sharpen(weights, 1 + F.softplus(sharpening.squeeze(-1))))  # eq. 9
 
 
+class LearnedAddress(Scheme):
+    """A head that looks for a key in what a cell holds and in a learned address beside it, which no write changes.
+
+    Gulcehre et al. 2016, "Dynamic Neural Turing Machine with Soft and Hard Addressing Schemes", arXiv:1607.00036: cells
+    can be told apart before anything is written, by content and by place at once. Its least-recently-used term and
+    no-operation cell are not here.
+
+    Args:
+        num_cells: N, to which the addresses tie the memory.
+        cell_width: W.
+        address_width: numbers in an address; a key has so many more.
+    """
+
+    any_size = False
+
+    def __init__(self, num_cells: int, cell_width: int, address_width: int = 8) -> None:
+        super().__init__()
+        self.sizes = [address_width + cell_width, 1]
+        self.num_outputs = sum(self.sizes)
+        self.addresses = nn.Parameter(torch.empty(num_cells, address_width))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Normal numbers: directions far from one another."""
+        nn.init.normal_(self.addresses)
+
+    def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
+        if isinstance(memory, Contents):
+            raise ValueError("learned addresses are compared with every cell: keep the memory in a tensor")
+        if memory.shape[1] != len(self.addresses):
+            raise ValueError(
+                f"learned addresses are tied to N = {len(self.addresses)} cells, the memory has {memory.shape[1]}"
+            )
+        key, beta = raw.split(self.sizes, dim=-1)
+        cells = torch.cat([self.addresses.expand(len(memory), -1, -1), memory], dim=-1)
+        return dense(sharpen(content_weights(cells, key.tanh(), F.softplus(beta.squeeze(-1))), 1.0))
+
+
 class NearestContent(Scheme):
     """A head that looks for a key and considers the k cells most similar to it: `hardmem.nearest`.
 
@@ -143,6 +188,7 @@ SCHEMES: dict[str, type[Scheme]] = {
     "head-moves": HeadMoves,
     "absolute": AbsoluteIndex,
     "content-location": ContentLocation,
+    "learned-address": LearnedAddress,
     "nearest-content": NearestContent,
 }
 

@@ -146,7 +146,13 @@ class NTM(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew, and the cells that start drawn; gates shut again."""
-        for module in (*self.controller.modules(), self.address_layer, self.write_layer, self.output_layer):
+        for module in (
+            *self.controller.modules(),
+            self.scheme,
+            self.address_layer,
+            self.write_layer,
+            self.output_layer,
+        ):
             reset = getattr(module, "reset_parameters", None)
             if reset is not None:
                 reset()
