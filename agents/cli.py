@@ -132,7 +132,9 @@ def _follow(
 
         def show(progress: Progress) -> None:
             rate = progress.steps / progress.seconds
-            text = f"length {progress.length}, exact {progress.exact:.0%}, loss {progress.metrics['loss']:.3f}"
+            earned = "return" if "return" in progress.metrics else "loss"  # what an agent earns says more
+            number = f"{earned} {progress.metrics[earned]:.3f}"
+            text = f"length {progress.length}, exact {progress.exact:.0%}, {number}"
             bar.update(task, completed=progress.update, description=f"{text}, {rate:,.0f} steps/s")
 
         _, outcome = work(show)

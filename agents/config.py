@@ -87,7 +87,7 @@ class AgentConfig(TrainConfig):
     """REINFORCE in an environment: a policy moves the heads, writes and answers."""
 
     env: str = "hardmem/Copy-v0"
-    """Environment id; `hardmem envs` lists them."""
+    """Environment id: `hardmem envs` lists ours; or any of Gymnasium's with discrete actions and Box observations."""
     preset: str = "default"
     """Difficulty of the environment's task, apart from num_symbols and the lengths: a name from its `presets`."""
     policy: str = "feed-forward"

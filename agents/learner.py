@@ -75,6 +75,8 @@ class Learner(nn.Module, ABC):
     baseline: Baseline
     draws: bool
     """Whether it makes random choices; if not, there is nothing to be greedy about."""
+    has_task: bool = True
+    """Whether it learns problems of one of this package's tasks, of growing length, and can be traced at them."""
 
     def entropy_weight(self, stage: Stage) -> float:
         """What the entropy bonus weighs at this stage."""

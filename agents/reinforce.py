@@ -63,8 +63,43 @@ def collect(
     return Rollout(record, torch.stack(rewards), torch.stack(features), mask, state)
 
 
-class AgentLearner(Learner):
-    """A policy that plays an environment, trained by REINFORCE with a baseline and an entropy bonus.
+class PolicyLearner(Learner):
+    """A policy trained by REINFORCE with a baseline and an entropy bonus, wherever its episodes were played."""
+
+    config: AgentConfig
+    policy: Policy
+
+    def learn(
+        self, record: AccessRecord, reward: Tensor, features: Tensor, mask: Tensor, stage: Stage, *, steps: int
+    ) -> Batch:
+        """The loss of B episodes; fields of the record (T, B, A), zero where the mask is, and the rest as in `Rollout`.
+
+        Args:
+            record: what was chosen.
+            reward: (T, B).
+            features: (T, B, D).
+            mask: (T, B).
+            stage: where the training stands.
+            steps: transitions that were played.
+        """
+        config, cost = self.config, -reward
+        to_go = cost_to_go(cost)
+        baseline = self.baseline(to_go, features.detach(), mask)
+        entropy = record.entropy.mean(dim=-1).sum() / mask.sum()  # nats per choice
+        loss = surrogate(record.log_prob, cost, baseline=baseline.value)
+        metrics = {"return": reward.sum(dim=0).mean(), "loss": loss, "entropy": entropy, "baseline_loss": baseline.loss}
+        metrics["explained_variance"] = explained_variance(baseline.value, to_go, mask)
+        return Batch(
+            loss=loss - self.entropy_weight(stage) * entropy + baseline.loss,
+            metrics={name: value.detach() for name, value in metrics.items()},
+            steps=steps,
+            problems=config.num_envs // config.group_size,
+            rollouts=config.num_envs,
+        )
+
+
+class AgentLearner(PolicyLearner):
+    """A policy that plays one of this package's environments, on the device.
 
     Args:
         config: what to train.
@@ -127,20 +162,13 @@ class AgentLearner(Learner):
             generators.choices,
             group_size=config.group_size,
         )
-        cost = -rollout.reward
-        to_go = cost_to_go(cost)
-        baseline = self.baseline(to_go, rollout.features.detach(), rollout.mask)
-        entropy = rollout.record.entropy.mean(dim=-1).sum() / rollout.mask.sum()  # nats per choice
-        loss = surrogate(rollout.record.log_prob, cost, baseline=baseline.value)
-        returns = rollout.reward.sum(dim=0)
-        metrics = {"return": returns.mean(), "loss": loss, "entropy": entropy, "baseline_loss": baseline.loss}
-        metrics["explained_variance"] = explained_variance(baseline.value, to_go, rollout.mask)
-        return Batch(
-            loss=loss - self.entropy_weight(stage) * entropy + baseline.loss,
-            metrics={name: value.detach() for name, value in metrics.items()},
+        return self.learn(
+            rollout.record,
+            rollout.reward,
+            rollout.features,
+            rollout.mask,
+            stage,
             steps=config.num_envs * dynamics.max_steps,
-            problems=config.num_envs // config.group_size,
-            rollouts=config.num_envs,
         )
 
     def score(

@@ -88,7 +88,7 @@ def trace(
             task = learner.task.at_length(max_length, shortest)
             problem = task.draw(num_problems, generator=generator, device=generator.device)
             return trace_model(learner, problem, task.num_cells)
-    raise ValueError(f"expected an agent or a sequence model, got {type(learner).__name__}")
+    raise ValueError(f"expected a learner of one of hardmem's tasks, got {type(learner).__name__}")
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, from
 from hardmem.agents.curriculum import Curriculum
 from hardmem.agents.distributed import World, joined, local_device
 from hardmem.agents.evaluation import evaluate
+from hardmem.agents.gymnasium_learner import GymnasiumLearner
 from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage
 from hardmem.agents.progress import Progress
 from hardmem.agents.recorder import recording
@@ -27,6 +28,7 @@ from hardmem.agents.runs import CONFIG, RunError, create_run, locked, read_confi
 from hardmem.agents.sequence import SequenceLearner
 from hardmem.agents.signals import Interrupted, StopRequest
 from hardmem.agents.trace import Trace, trace
+from hardmem.envs import ENVIRONMENTS
 from hardmem.estimators.analysis import GradientVariance
 from hardmem.estimators.schedules import geometric
 
@@ -62,7 +64,7 @@ def make_learner(config: TrainConfig, device: torch.device | str = "cpu") -> Lea
     with torch.random.fork_rng(devices=[]):  # torch's initialisers take no generator: lend them the global one
         torch.default_generator.manual_seed(config.seed)
         if isinstance(config, AgentConfig):
-            return AgentLearner(config, device)
+            return (AgentLearner if config.env in ENVIRONMENTS else GymnasiumLearner)(config, device)
         assert isinstance(config, SequenceConfig)
         return SequenceLearner(config, device)
 
@@ -88,7 +90,8 @@ class Training:
         critic = {id(parameter) for parameter in self.critic}
         self.actor = [parameter for parameter in self.learner.parameters() if id(parameter) not in critic]
         self.noise = GradientVariance(self.actor)
-        self.curriculum = Curriculum(config.start_length, config.max_length, config.promote_at)
+        start = config.start_length if self.learner.has_task else config.max_length
+        self.curriculum = Curriculum(start, config.max_length, config.promote_at)
         self.progress, self.curve = Progress(), list[Progress]()
         self.solved: Progress | None = None
         self._resumed_at = time.perf_counter()
@@ -360,10 +363,11 @@ def _record(
                     recorder.log(point)
                 if point is not None and on_progress is not None:
                     on_progress(point)
-                if recorder is not None and (done or not update % config.inspect_every):
-                    recorder.inspect(_look_inside(training), training.progress.steps)
-                if recorder is not None and (done or not update % config.picture_every):
-                    recorder.picture(_look_inside(training), training.progress.steps)
+                traced = recorder if training.learner.has_task else None
+                if traced is not None and (done or not update % config.inspect_every):
+                    traced.inspect(_look_inside(training), training.progress.steps)
+                if traced is not None and (done or not update % config.picture_every):
+                    traced.picture(_look_inside(training), training.progress.steps)
                 heard = 0
                 if world.size == 1 or point is not None:  # all stop together, and ask each other at validations only
                     heard = max(world.gather(int(stop.signal or 0)))
@@ -402,7 +406,7 @@ def _results(training: Training, lengths: Sequence[int] | None, problems: int) -
     """What results.json holds: what was learned, at what cost, and how it does on fresh problems."""
     config, learner = training.config, training.learner
     if lengths is None:
-        lengths = (config.max_length, 2 * config.max_length)
+        lengths = (config.max_length, 2 * config.max_length) if learner.has_task else (config.max_length,)
     test = Generators.seeded(config.seed, training.device).test
     counted = ("update", "problems", "rollouts", "seconds", "length", "exact")
     return {
