@@ -27,8 +27,10 @@ class TrainConfig:
     """Shortest problem drawn, once the curriculum has reached it."""
     start_length: int = 5
     """Longest problem shown at first."""
+    curriculum: str = "one-longer"
+    """How lengths are drawn and grow: a name from `CURRICULA`: "one-longer", "doubling", "gym", "rl-ntm"."""
     promote_at: float = 0.9
-    """Share of exact greedy validation answers, in (0, 1], at which problems become one longer."""
+    """Share of exact greedy validation answers, in (0, 1], at which problems become longer."""
     max_updates: int = 2000
     """Budget: optimiser steps after which training stops, solved or not."""
     finish_updates: int = 200

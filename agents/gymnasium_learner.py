@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.vector import SyncVectorEnv
 from torch import Tensor
 
 from hardmem.access import AccessRecord
@@ -44,11 +45,13 @@ class GymnasiumLearner(PolicyLearner):
         super().__init__()
         self.config: AgentConfig = config
         try:
-            self.envs = gym.make_vec(config.env, config.num_envs, vectorization_mode="sync")
+            envs = gym.make_vec(config.env, config.num_envs, vectorization_mode="sync")
         except (gym.error.Error, ImportError) as error:
             known = "`hardmem envs` lists those of this package, `gymnasium.pprint_registry()` the others"
             raise ValueError(f"unknown environment {config.env!r} ({error}); {known}") from error
-        observation, action = self.envs.single_observation_space, self.envs.single_action_space
+        assert isinstance(envs, SyncVectorEnv)
+        self.envs = envs
+        observation, action = envs.single_observation_space, self.envs.single_action_space
         if not isinstance(observation, Box):
             raise ValueError(f"{config.env!r} must have observations in a Box, got {observation}")
         if isinstance(action, Discrete):
@@ -105,7 +108,10 @@ class GymnasiumLearner(PolicyLearner):
         seeds = torch.randint(2**31, (num_envs // group_size,), generator=problems, device=problems.device)
         observation, info = self.envs.reset(seed=seeds.repeat_interleave(group_size).tolist())
         hidden, running = self.policy.initial_hidden(num_envs), np.ones(num_envs, dtype=np.bool_)
-        records, rewards, features, masks = [], [], [], []
+        records: list[AccessRecord] = []
+        rewards: list[Tensor] = []
+        features: list[Tensor] = []
+        masks: list[Tensor] = []
         while running.any() and len(rewards) < self.max_steps:
             seen = torch.as_tensor(observation.reshape(num_envs, -1), dtype=torch.float32, device=device)
             log_probs, body_features, hidden = self.policy(seen, hidden)

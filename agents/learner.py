@@ -36,11 +36,17 @@ class Stage(NamedTuple):
         length: longest problem to draw.
         update: number of the update, from 0.
         exploration: share of the entropy bonus still paid: 1 until the task is solved, from there falling to 0.
+        shortest: problem to draw, unless the configuration's is longer still.
     """
 
     length: int
     update: int = 0
     exploration: float = 1.0
+    shortest: int = 1
+
+    def lengths(self, min_length: int) -> tuple[int, int]:
+        """Shortest and longest problem to draw where the configuration asks for so many symbols at least."""
+        return max(self.shortest, min(min_length, self.length)), self.length
 
 
 class Batch(NamedTuple):

@@ -122,7 +122,7 @@ class AgentLearner(PolicyLearner):
             config.baseline, num_features=config.hidden_size, group_size=config.group_size, offers=("state",)
         )
         self.to(device)
-        self._at_length: tuple[int, Dynamics] = (config.max_length, dynamics)
+        self._at_lengths: tuple[tuple[int, int], Dynamics] = ((config.min_length, config.max_length), dynamics)
 
     def dynamics(
         self, max_length: int, min_length: int = 1, *, wiped: bool = False, device: torch.device | str | None = None
@@ -150,10 +150,10 @@ class AgentLearner(PolicyLearner):
         )
 
     def batch(self, stage: Stage, generators: Generators) -> Batch:
-        if self._at_length[0] != stage.length:
-            shortest = min(self.config.min_length, stage.length)
-            self._at_length = (stage.length, self.dynamics(stage.length, shortest))
-        config, dynamics = self.config, self._at_length[1]
+        lengths = stage.lengths(self.config.min_length)
+        if self._at_lengths[0] != lengths:
+            self._at_lengths = (lengths, self.dynamics(lengths[1], lengths[0]))
+        config, dynamics = self.config, self._at_lengths[1]
         rollout = collect(
             dynamics,
             self.policy,

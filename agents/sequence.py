@@ -91,7 +91,8 @@ class SequenceLearner(Learner):
         config = self.config
         soft = self.draws and self._is_soft(stage)
         draws = self.draws and not soft
-        task = self.task.at_length(stage.length, min(config.min_length, stage.length))
+        shortest, longest = stage.lengths(config.min_length)
+        task = self.task.at_length(longest, shortest)
         device = next(self.model.parameters()).device
         problem = task.draw(config.num_problems, generator=generators.problems, device=device)
         problem = problem.repeat(self.group_size if draws else 1)

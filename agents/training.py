@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hardmem.agents.checkpoints import NoCheckpointError, load_checkpoint
 from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, from_json, to_json
-from hardmem.agents.curriculum import Curriculum
+from hardmem.agents.curriculum import make_curriculum
 from hardmem.agents.distributed import World, joined, local_device
 from hardmem.agents.evaluation import evaluate
 from hardmem.agents.gymnasium_learner import GymnasiumLearner
@@ -91,7 +91,14 @@ class Training:
         self.actor = [parameter for parameter in self.learner.parameters() if id(parameter) not in critic]
         self.noise = GradientVariance(self.actor)
         start = config.start_length if self.learner.has_task else config.max_length
-        self.curriculum = Curriculum(start, config.max_length, config.promote_at)
+        self.curriculum = make_curriculum(
+            config.curriculum,
+            start,
+            config.max_length,
+            config.promote_at,
+            min_length=config.min_length,
+            seed=config.seed,
+        )
         self.progress, self.curve = Progress(), list[Progress]()
         self.solved: Progress | None = None
         self._resumed_at = time.perf_counter()
@@ -155,7 +162,8 @@ class Training:
         update, finishing = self.progress.update, 0.0
         if self.solved is not None:
             finishing = (update + 1 - self.solved.update) / self.config.finish_updates
-        return Stage(self.curriculum.length, update, 1 - finishing)
+        shortest, longest = self.curriculum.drawn(update)
+        return Stage(longest, update, 1 - finishing, shortest)
 
     def _validate(self, metrics: dict[str, float]) -> Progress:
         """Examine the learner greedily, at all lengths and at those drawn now; add to the curve."""
@@ -163,7 +171,11 @@ class Training:
         goal = examine(self.learner, self.config.max_length, self.generators.validation)
         present = goal
         if curriculum.length < self.config.max_length:
-            present = examine(self.learner, curriculum.length, self.generators.validation)
+            shortest, longest = curriculum.present()
+            problems = curriculum.examined or self.config.eval_problems
+            score = self.learner.score(problems, self.generators.validation, max_length=longest, min_length=shortest)
+            assert score is not None, "a learner can be run at the lengths it is trained on"
+            present = score
         progress.metrics = {**metrics, "accuracy": goal.accuracy}
         progress.exact, progress.length = goal.exact, curriculum.length
         now = time.perf_counter()
@@ -172,7 +184,7 @@ class Training:
         self.curve.append(dataclasses.replace(progress))
         if self.solved is None and goal.exact >= SOLVED:
             self.solved = self.curve[-1]
-        curriculum.record(present.exact)
+        curriculum.record(present.exact, progress.update)
         return self.curve[-1]
 
     def _check_finite(self, batch: Batch, grad_norm: Tensor) -> None:
@@ -203,7 +215,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "noise": self.noise.state_dict(),
             "generators": self.world.gather([generator.get_state() for generator in self.generators]),
-            "curriculum": dataclasses.asdict(self.curriculum),
+            "curriculum": self.curriculum.state_dict(),
             "progress": dataclasses.asdict(self.progress),
             "curve": [dataclasses.asdict(point) for point in self.curve],
             "solved": None if self.solved is None else dataclasses.asdict(self.solved),
@@ -239,7 +251,7 @@ class Training:
         self.noise.load_state_dict(state["noise"])
         for generator, random_state in zip(self.generators, state["generators"][self.world.rank], strict=True):
             generator.set_state(random_state)
-        self.curriculum = Curriculum(**state["curriculum"])
+        self.curriculum.load_state_dict(state["curriculum"])
         self.progress = Progress(**state["progress"])
         self.curve = [Progress(**point) for point in state["curve"]]
         self.solved = None if state["solved"] is None else Progress(**state["solved"])
