@@ -18,6 +18,7 @@ from hardmem.agents.learner import Batch, Generators, Score, Stage
 from hardmem.agents.policies import Policy, choose
 from hardmem.agents.reinforce import PolicyLearner
 from hardmem.baselines import make_baseline
+from hardmem.envs import ENVIRONMENTS
 
 MAX_STEPS = 1000
 """Episodes are cut after so many steps where an environment names no time limit of its own."""
@@ -47,8 +48,10 @@ class GymnasiumLearner(PolicyLearner):
         try:
             envs = gym.make_vec(config.env, config.num_envs, vectorization_mode="sync")
         except (gym.error.Error, ImportError) as error:
-            known = "`hardmem envs` lists those of this package, `gymnasium.pprint_registry()` the others"
-            raise ValueError(f"unknown environment {config.env!r} ({error}); {known}") from error
+            raise ValueError(
+                f"unknown environment {config.env!r}; choose one of {sorted(ENVIRONMENTS)} or another that Gymnasium "
+                f"can make, which says: {error}"
+            ) from error
         assert isinstance(envs, SyncVectorEnv)
         self.envs = envs
         observation, action = envs.single_observation_space, self.envs.single_action_space
