@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from hardmem.envs import ENVIRONMENTS, FLAT_ENVIRONMENTS, make_dynamics
+from hardmem.envs import ENVIRONMENTS, FLAT_ENVIRONMENTS, episodes, make_dynamics
 from hardmem.envs.formats import Format
 
 IDS = sorted(ENVIRONMENTS)
@@ -200,3 +200,20 @@ def test_without_stable_baselines3_one_sentence_says_what_to_install(monkeypatch
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r'needs Stable-Baselines3: pip install "hardmem\[sb3\]"'):
         importlib.import_module("hardmem.envs.sb3")
+
+
+def test_a_vector_of_any_size_gets_the_same_problems(monkeypatch):
+    """In order, across the borders of what is drawn at once: five together are the first five of one after another."""
+    dynamics = make_dynamics("copy")
+    monkeypatch.setattr(episodes, "STEPS_AHEAD", 3 * dynamics.task.num_steps)
+    many, one = episodes.Episodes(dynamics, 5), episodes.Episodes(dynamics, 1)
+    for player in (many, one):
+        player.seed(np.random.default_rng(0))
+    many.start()
+    for place in range(5):
+        one.start()
+        for together, alone in zip(many.state.script, one.state.script, strict=True):
+            np.testing.assert_array_equal(together[place], alone[0])
+    many.restart(np.array([4, 1]))
+    one.restart(np.array([0]))
+    np.testing.assert_array_equal(many.state.script.steps[4], one.state.script.steps[0])
