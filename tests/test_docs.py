@@ -1,0 +1,87 @@
+"""The pages: links lead somewhere, and what they tell a reader to run does run, in an empty folder."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from hardmem import BASELINES, SCHEMES, TASKS
+from hardmem.agents.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+EXTEND = (ROOT / "docs/extend.md").read_text()
+TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
+
+
+def blocks(text):
+    """Fenced blocks as (language, content); a block without a language is for reading."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.S | re.M)
+
+
+def anchors(page):
+    """The anchors of a page's headings, as code hosts make them."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.S | re.M)
+    headings = re.findall(r"^#+ (.*)$", prose, flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """To a file of this repository, to a heading in it, or elsewhere by https."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.S | re.M)
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path) if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_is_python(page):
+    """Every block that says so can be compiled."""
+    for language, content in blocks(page.read_text()):
+        if language == "python":
+            compile(content, page.name, "exec")
+
+
+@pytest.mark.parametrize("number", range(3), ids=["task", "baseline", "addressing"])
+def test_a_file_of_ones_own(number, tmp_path, monkeypatch, capsys):
+    """Each is complete: nothing but its own lines; and what it trains learns its task."""
+    monkeypatch.chdir(tmp_path)
+    before = [dict(registry) for registry in (TASKS, BASELINES, SCHEMES)]
+    python = [content for language, content in blocks(EXTEND) if language == "python"]
+    assert len(python) == 3
+    try:
+        exec(compile(python[number], "extend.md", "exec"), {"__name__": "mine"})
+    finally:
+        for registry, names in zip((TASKS, BASELINES, SCHEMES), before, strict=True):
+            for name in set(registry) - set(names):
+                del registry[name]
+    exact = int(re.search(r"(\d+)% exact after", capsys.readouterr().out).group(1))
+    assert exact >= 90
+
+
+def test_the_tutorial(tmp_path, monkeypatch, capsys):
+    """From top to bottom: the agent solves its task, and the picture is there."""
+    monkeypatch.chdir(tmp_path)
+    commands = 0
+    for language, content in blocks(TUTORIAL):
+        if language == "python":
+            exec(compile(content, "tutorial.md", "exec"), {})
+        if language == "bash":
+            for line in content.splitlines():
+                program, *arguments = shlex.split(line)
+                assert program == "hardmem"
+                main(arguments)
+                commands += 1
+    out = capsys.readouterr().out
+    assert commands == 5
+    assert "return 1.0" in out
+    assert "solved after" in out
+    assert (tmp_path / "first.gif").read_bytes().startswith(b"GIF")
