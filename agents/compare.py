@@ -30,10 +30,13 @@ METHODS: dict[str, dict[str, TrainConfig]] = {
             hidden_size=100,
             start_length=10,
             learning_rate=3e-3,
+            restart_after=0,
             max_updates=700,
             finish_updates=50,
         ),
-        "LSTM": dataclasses.replace(SOFT_TWIN, model="lstm", hidden_size=100, start_length=10, max_updates=1500),
+        "LSTM": dataclasses.replace(
+            SOFT_TWIN, model="lstm", hidden_size=100, start_length=10, max_updates=1500, restart_after=0
+        ),
     },
 }
 """By task: what is compared, each with its budget of updates. The soft twin differs from the hard NTM in its access."""

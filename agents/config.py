@@ -36,6 +36,9 @@ class TrainConfig:
     finish_updates: int = 200
     """Updates to go on for once solved, while the entropy bonus falls to 0: the greedy answers are right long before
     the drawn ones are sure."""
+    restart_after: int = 400
+    """Updates without progress, while nothing is solved, after which training begins anew with fresh weights; 0 for
+    never. All attempts draw on one budget."""
     learning_rate: float = 1e-2
     """Adam's step size, at the first update."""
     learning_rate_final: float = 1e-4
@@ -74,7 +77,7 @@ class TrainConfig:
         check_at_least_one(self, "num_symbols", "max_length", "min_length", "start_length", "max_updates", "group_size")
         check_at_least_one(self, "eval_every", "eval_problems", "inspect_every", "picture_every")
         check_at_least_one(self, "checkpoint_every")
-        check_at_least_zero(self, "finish_updates", "entropy_updates", "learning_rate_updates")
+        check_at_least_zero(self, "finish_updates", "entropy_updates", "restart_after", "learning_rate_updates")
         geometric(self.entropy_coef, self.entropy_final, 0, self.entropy_updates)  # refuses what cannot be annealed
         for name in ("learning_rate", "learning_rate_final", "max_grad_norm", "promote_at"):
             if not getattr(self, name) > 0:

@@ -14,6 +14,8 @@ class Progress:
     problems: int = 0
     rollouts: int = 0
     seconds: float = 0.0
+    attempt: int = 1
+    """Which set of initial weights is being trained: one more at each restart."""
     length: int = 1
     """Longest problem drawn at present."""
     exact: float = 0.0

@@ -75,6 +75,7 @@ class Recorder:
     def log(self, progress: Progress) -> None:
         """Add one point to every curve, over transitions (an environment's steps, or a sequence's)."""
         scalars = {"1_learning/exact": progress.exact, "1_learning/length": progress.length}
+        scalars["1_learning/attempt"] = progress.attempt
         scalars |= {"7_speed/steps_per_second": progress.steps / progress.seconds}
         scalars |= {TAGS.get(name, f"1_learning/{name}"): value for name, value in progress.metrics.items()}
         self._scalars(scalars, progress.steps)

@@ -11,12 +11,13 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hardmem.agents.checkpoints import NoCheckpointError, load_checkpoint
 from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, from_json, to_json
-from hardmem.agents.curriculum import make_curriculum
+from hardmem.agents.curriculum import Curriculum, make_curriculum
 from hardmem.agents.distributed import World, joined, local_device
 from hardmem.agents.evaluation import evaluate
 from hardmem.agents.gymnasium_learner import GymnasiumLearner
@@ -36,6 +37,8 @@ SOLVED = 0.99
 """Share of exact greedy sequences over all lengths at which a task counts as solved."""
 EXAMINED = 500
 """Fresh problems per length in the examination at the end of a run."""
+PROGRESS = 0.02
+"""How many more answers must be right, as a share of all, to count as progress."""
 INSPECTED = 50
 """Problems played for a look inside."""
 
@@ -90,18 +93,22 @@ class Training:
         critic = {id(parameter) for parameter in self.critic}
         self.actor = [parameter for parameter in self.learner.parameters() if id(parameter) not in critic]
         self.noise = GradientVariance(self.actor)
-        start = config.start_length if self.learner.has_task else config.max_length
-        self.curriculum = make_curriculum(
+        self.curriculum = self._curriculum()
+        self.progress, self.curve = Progress(), list[Progress]()
+        self.solved: Progress | None = None
+        self.begun, self.best, self.improved = 0, 0.0, 0  # updates of the attempt's start and last progress, and that
+        self._resumed_at = time.perf_counter()
+
+    def _curriculum(self) -> Curriculum:
+        config = self.config
+        return make_curriculum(
             config.curriculum,
-            start,
+            config.start_length if self.learner.has_task else config.max_length,
             config.max_length,
             config.promote_at,
             min_length=config.min_length,
             seed=config.seed,
         )
-        self.progress, self.curve = Progress(), list[Progress]()
-        self.solved: Progress | None = None
-        self._resumed_at = time.perf_counter()
 
     def done(self) -> bool:
         """Whether the budget is spent, or the task solved and the last updates made."""
@@ -155,15 +162,15 @@ class Training:
         config, over = self.config, self.config.learning_rate_updates
         if over == 0:
             return config.learning_rate
-        return geometric(config.learning_rate, config.learning_rate_final, self.progress.update, over)
+        return geometric(config.learning_rate, config.learning_rate_final, self.progress.update - self.begun, over)
 
     def _stage(self) -> Stage:
         """What the next update is to draw, and how much of the entropy bonus it still gets."""
         update, finishing = self.progress.update, 0.0
         if self.solved is not None:
             finishing = (update + 1 - self.solved.update) / self.config.finish_updates
-        shortest, longest = self.curriculum.drawn(update)
-        return Stage(longest, update, 1 - finishing, shortest)
+        shortest, longest = self.curriculum.drawn(update - self.begun)
+        return Stage(longest, update - self.begun, 1 - finishing, shortest)
 
     def _validate(self, metrics: dict[str, float]) -> Progress:
         """Examine the learner greedily, at all lengths and at those drawn now; add to the curve."""
@@ -184,8 +191,32 @@ class Training:
         self.curve.append(dataclasses.replace(progress))
         if self.solved is None and goal.exact >= SOLVED:
             self.solved = self.curve[-1]
-        curriculum.record(present.exact, progress.update)
+        length = curriculum.length
+        curriculum.record(present.exact, progress.update - self.begun)
+        if curriculum.length > length or goal.accuracy >= self.best + PROGRESS:
+            self.best, self.improved = max(self.best, goal.accuracy), progress.update
+        patience = self.config.restart_after
+        waited = progress.update - self.improved
+        if patience and self.learner.has_task and self.solved is None and waited >= patience:
+            self._start_anew()
         return self.curve[-1]
+
+    def _start_anew(self) -> None:
+        """Fresh weights and all that goes with them; only what was spent is remembered.
+
+        A policy that is sure of a shortcut does not leave it, and whether it falls into one is decided early, by the
+        draws: attempts that are given up in time find a way in a few times as long as a lucky one.
+        """
+        progress = self.progress
+        progress.attempt += 1
+        self.begun, self.best, self.improved = progress.update, 0.0, progress.update
+        config = self.world.share(self.config)
+        seeds = np.random.SeedSequence((config.seed, progress.attempt)).generate_state(1)
+        fresh = make_learner(dataclasses.replace(config, seed=int(seeds[0])), self.device)
+        self.learner.load_state_dict(fresh.state_dict())
+        self.optimizer.state.clear()
+        self.noise = GradientVariance(self.actor)
+        self.curriculum = self._curriculum()
 
     def _check_finite(self, batch: Batch, grad_norm: Tensor) -> None:
         update = self.progress.update
@@ -219,6 +250,7 @@ class Training:
             "progress": dataclasses.asdict(self.progress),
             "curve": [dataclasses.asdict(point) for point in self.curve],
             "solved": None if self.solved is None else dataclasses.asdict(self.solved),
+            "attempt": {"begun": self.begun, "best": self.best, "improved": self.improved},
         }
 
     def check(self, state: dict[str, Any]) -> None:
@@ -255,6 +287,8 @@ class Training:
         self.progress = Progress(**state["progress"])
         self.curve = [Progress(**point) for point in state["curve"]]
         self.solved = None if state["solved"] is None else Progress(**state["solved"])
+        attempt = state["attempt"]
+        self.begun, self.best, self.improved = attempt["begun"], attempt["best"], attempt["improved"]
         self._resumed_at = time.perf_counter()
 
 

@@ -36,8 +36,8 @@ from hardmem.agents.progress import Progress
 from hardmem.agents.training import SOLVED
 
 FIRST_SEED, PROBLEMS = 1000, 500
-MODEL = SequenceConfig(max_updates=800, eval_every=10)
-AGENT = AgentConfig(max_updates=1000, eval_every=10)
+MODEL = SequenceConfig(max_updates=3000, eval_every=10)
+AGENT = AgentConfig(max_updates=3000, eval_every=10)
 
 CASES: dict[str, TrainConfig] = {
     "Copy, feed-forward": MODEL,
@@ -72,8 +72,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "no gates": {"gated": False},
     "no annealing": CONSTANT,
     "no soft updates": {"soft_share": 0.0},
+    "no restarts": {"restart_after": 0, "max_updates": 800},
     "soft updates first": {**CONSTANT, "soft_share": 0.0, "soft_updates": 300},
-    "none of these": {**CONSTANT, "soft_share": 0.0, "gated": False},
+    "none of these": {**CONSTANT, "soft_share": 0.0, "gated": False, "restart_after": 0, "max_updates": 800},
 }
 """What is changed. An agent has no soft updates and no soft twin: arms about them leave its cases out."""
 
@@ -82,7 +83,13 @@ def configured(case: str, arm: str, seed: int) -> TrainConfig | None:
     """The configuration of a run; None where the arm has nothing to change in the case."""
     config = CASES[case]
     changes = {name: value for name, value in ARMS[arm].items() if hasattr(config, name)}
-    if isinstance(config, AgentConfig) and arm not in ("default", "no gates", "no annealing", "none of these"):
+    if isinstance(config, AgentConfig) and arm not in (
+        "default",
+        "no gates",
+        "no annealing",
+        "no restarts",
+        "none of these",
+    ):
         return None
     return dataclasses.replace(config, **changes, seed=seed)
 
@@ -107,6 +114,7 @@ def run(case: str, arm: str, seed: int) -> dict[str, Any]:
     good = all(value >= SOLVED for name, value in found.items() if name.startswith("greedy"))
     return {
         "case": case, "arm": arm, "seed": seed, "solved": outcome.solved is not None, "success": good, **found,
+        "attempts": outcome.curve[-1].attempt,
         "seconds": spent[0], "updates": spent[1], "rollouts": spent[2], "curve": curve,
     }  # fmt: skip
 

@@ -12,6 +12,7 @@ from hardmem.access import ACCESS, DRAWN
 from hardmem.agents import AgentConfig, SequenceConfig, train
 from hardmem.agents.compare import METHODS
 from hardmem.agents.learner import Generators, Stage
+from hardmem.agents.progress import Progress
 from hardmem.agents.reinforce import collect
 from hardmem.agents.training import NonFiniteError, Training, examine, make_learner
 from hardmem.tasks.copy import Copy
@@ -115,6 +116,35 @@ def test_what_is_counted():
     _, outcome = train(config)
     last = outcome.curve[-1]
     assert (last.update, last.problems, last.rollouts, last.steps) == (5, 5 * 16, 5 * 128, 5 * 128 * 5)
+
+
+def test_an_attempt_without_progress_is_given_up():
+    """Fresh weights, first stage, same budget: with nothing to improve, every `restart_after` updates."""
+    config = dataclasses.replace(SMALL_HARD, learning_rate=1e-9, restart_after=10, max_updates=30, eval_problems=20)
+    training = Training(config)
+    first = [parameter.clone() for parameter in training.learner.parameters()]
+    attempts, stages = [], []
+    while not training.done():
+        stages.append(training._stage().update)
+        training.update()
+        attempts.append(training.progress.attempt)
+    assert attempts[-1] >= 2
+    change = attempts.index(2)
+    assert stages[: change + 2] == [*range(change + 1), 0]
+    second = list(training.learner.parameters())
+    assert any((new - old).abs().max() > 0.01 for new, old in zip(second, first, strict=True))
+    assert training.progress.update == 30
+
+
+def test_no_attempt_is_given_up_where_none_should_be():
+    """Not with patience 0, and not once the task is solved."""
+    for patience, solved in ((0, False), (5, True)):
+        config = dataclasses.replace(SMALL_HARD, learning_rate=1e-9, restart_after=patience, max_updates=20)
+        training = Training(config)
+        training.solved = Progress(update=0) if solved else None
+        while not training.done():
+            training.update()
+        assert training.progress.attempt == 1
 
 
 def test_soft_updates_give_way_to_hard_ones():

@@ -48,6 +48,7 @@ TINY = {
         **SMALL,
     ),
     "sequence": SequenceConfig(num_symbols=4, **SMALL),
+    "restarted": SequenceConfig(num_symbols=4, learning_rate=1e-9, restart_after=5, **SMALL),
 }
 AGENT = TINY["agent"]
 
