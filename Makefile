@@ -7,11 +7,16 @@ OLDER := $(VENV)-gymnasium-1.2.2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test gpu-check ecosystem gymnasium-1.2.2 clean
+# Every module but those of an extra, by its dotted name.
+MODULES = $(filter-out hardmem.__main__ hardmem.envs.sb3,$(patsubst %.__init__,%,$(subst /,.,$(basename \
+	$(sort $(wildcard hardmem/*.py hardmem/*/*.py))))))
+
+.PHONY: help run test docs gpu-check ecosystem gymnasium-1.2.2 clean
 
 help:
 	@echo "make run        install into $(VENV), then compare soft and hard memory access on the Copy task"
 	@echo "make test       ruff, mypy and the tests, with the development tools installed into $(VENV)"
+	@echo "make docs       check the pages (links, code, commands), write the API reference to build/docs"
 	@echo "make gpu-check  the tests that need a CUDA device; an error where there is none"
 	@echo "make ecosystem  Stable-Baselines3, sb3-contrib, a CleanRL-style script and a sweep on Ray; in $(ECOSYSTEM)"
 	@echo "make gymnasium-1.2.2  the tests of the environments under that older Gymnasium; in $(OLDER)"
@@ -26,6 +31,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict -p hardmem
 	$(BIN)/python -m pytest
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m pytest tests/test_docs.py tests/agents/test_docs.py tests/envs/test_docs.py
+	$(BIN)/pdoc --docformat google --output-directory build/docs $(MODULES)
 
 gpu-check: $(VENV)/.installed-dev
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' \
@@ -50,6 +59,11 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	$(call create_venv)
 	$(PIP) install -c constraints.txt -e ".[dev]"
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt
+	$(call create_venv)
+	$(PIP) install -c constraints.txt -e ".[dev,docs]"
+	@touch $(VENV)/.installed $(VENV)/.installed-dev $@
 
 $(ECOSYSTEM)/.installed: pyproject.toml constraints.txt
 	$(call create_venv)
