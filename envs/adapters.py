@@ -1,9 +1,14 @@
-"""Gymnasium adapters: `Dynamics` as a `gymnasium.Env` and as a native `VectorEnv`. They hold no rule of a task."""
+"""Gymnasium adapters: `Dynamics` as a `gymnasium.Env` and as a native `VectorEnv`. They hold no rule of a task.
+
+What they have in common with other rules is in `SingleEnv` and `NativeVectorEnv`.
+"""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +21,7 @@ from hardmem.envs.episodes import Episodes
 from hardmem.envs.formats import Format
 from hardmem.envs.rendering import RENDER_MODES, Frame, render
 from hardmem.tasks import make_task
+from hardmem.tasks.base import at_least
 
 Array = NDArray[Any]
 
@@ -36,7 +42,110 @@ def make_dynamics(task: str, interface: str = "tape", preset: str = "default", *
     return Dynamics(make_task(task, preset, **arguments), interface, **rules)
 
 
-class TaskEnv(gym.Env[Any, Any]):
+class Play(Protocol):
+    """What the adapters ask of B episodes; `Episodes` says more."""
+
+    num_envs: int
+    started: bool
+
+    @property
+    def longest(self) -> int:
+        """Steps that an episode may take."""
+
+    def seed(self, np_random: np.random.Generator) -> None:
+        """Draw from here on as it says."""
+
+    def start(self, symbols: Any = None) -> None:
+        """Start all episodes, with fresh problems or with the one of the given symbols."""
+
+    def restart(self, which: Array) -> None:
+        """Start fresh problems in the places (K,)."""
+
+    def advance(self, action: Array) -> tuple[Array, Array, Array]:
+        """Play one step with actions (B, A); returns reward, terminated and truncated, (B,) each."""
+
+    def observe(self) -> Array:
+        """The observations (B, ...), in an array of their own."""
+
+    def legal(self) -> list[Array]:
+        """Which choices are worth taking, (B, choices) for each factor."""
+
+    def oracle(self) -> Array:
+        """The best actions (B, A)."""
+
+
+class SingleEnv(gym.Env[Any, Any]):
+    """One episode at a time: what environments have in common, whatever is played.
+
+    Args:
+        episodes: one, under its rules.
+        format: how it looks to a library.
+        frame: draws an episode, by number and render mode.
+        mask_info: put the legal actions into `info["action_mask"]`, as `action_space.sample(mask=...)` takes them.
+        render_mode: one of the class's own.
+
+    Raises:
+        ValueError: if the render mode is unknown.
+    """
+
+    def __init__(
+        self,
+        episodes: Play,
+        format: Format,
+        frame: Callable[[int, str], Frame],
+        *,
+        mask_info: bool,
+        render_mode: str | None,
+    ) -> None:
+        self.render_mode = _known_render_mode(render_mode, self.metadata)
+        self.mask_info = mask_info
+        self.format = format
+        self.observation_space = format.single_observation_space
+        self.action_space = format.single_action_space
+        self._episodes, self._frame = episodes, frame
+        self._seeded = False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        if not self._seeded:
+            _warn_if_cut(self.spec, self._episodes.longest)
+        if seed is not None or not self._seeded:
+            self._episodes.seed(self.np_random)
+            self._seeded = True
+        self._episodes.start(_checked(options, "input").get("input"))
+        return self._look()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        _require_start(self._episodes)
+        reward, terminated, truncated = self._episodes.advance(self.format.factors(np.asarray(action)[None]))
+        observation, info = self._look()
+        return observation, float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def action_masks(self) -> Array:
+        """Which actions are legal now, flat bool: factor after factor, as MaskablePPO takes them."""
+        _require_start(self._episodes)
+        flat: Array = self.format.flat_masks(self._episodes.legal())[0]
+        return flat
+
+    def oracle(self) -> Array:
+        """The best action in the present state, by factors; for tests and pictures."""
+        _require_start(self._episodes)
+        best: Array = self._episodes.oracle()[0]
+        return best
+
+    def render(self) -> Frame | None:
+        if self.render_mode is None:
+            gym.logger.warn("render was called without a render mode: pass render_mode to gym.make")
+            return None
+        _require_start(self._episodes)
+        return self._frame(0, self.render_mode)
+
+    def _look(self) -> tuple[Any, dict[str, Any]]:
+        info = {"action_mask": self.format.masks(self._episodes.legal())[0]} if self.mask_info else {}
+        return self.format.observation(self._episodes.observe()[0]), info
+
+
+class TaskEnv(SingleEnv):
     """One episode at a time. `gym.make("hardmem.envs:hardmem/Copy-v0", max_length=5)`; see `Dynamics` for the rules.
 
     `reset(options={"input": [3, 1, 2]})` plays the given symbols instead of drawing a problem.
@@ -68,100 +177,47 @@ class TaskEnv(gym.Env[Any, Any]):
         render_mode: str | None = None,
         **kwargs: Any,
     ) -> None:
-        self.render_mode = _known_render_mode(render_mode)
-        self.mask_info = mask_info
         self.dynamics = make_dynamics(task, **kwargs)
         self.metadata = {**self.metadata, "dials": self.dynamics.task.dials}
-        self.format = Format(self.dynamics, 1, observation, action)
-        self.observation_space = self.format.single_observation_space
-        self.action_space = self.format.single_action_space
-        self._episodes = Episodes(self.dynamics, 1)
-        self._seeded = False
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        if not self._seeded:
-            _warn_if_cut(self.spec, self.dynamics)
-        if seed is not None or not self._seeded:
-            self._episodes.seed(self.np_random)
-            self._seeded = True
-        self._episodes.start(_checked(options, "input").get("input"))
-        return self._look()
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        _require_start(self._episodes)
-        reward, terminated, truncated = self._episodes.advance(self.format.factors(np.asarray(action)[None]))
-        observation, info = self._look()
-        return observation, float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
-
-    def action_masks(self) -> Array:
-        """Which actions are legal now, flat bool: factor after factor, as MaskablePPO takes them."""
-        _require_start(self._episodes)
-        flat: Array = self.format.flat_masks(self._episodes.legal())[0]
-        return flat
-
-    def oracle(self) -> Array:
-        """The best action in the present state, by factors; for tests and pictures."""
-        _require_start(self._episodes)
-        best: Array = self._episodes.oracle()[0]
-        return best
-
-    def render(self) -> Frame | None:
-        if self.render_mode is None:
-            gym.logger.warn("render was called without a render mode: pass render_mode to gym.make")
-            return None
-        _require_start(self._episodes)
-        return render(self._episodes, 0, self.render_mode)
-
-    def _look(self) -> tuple[Any, dict[str, Any]]:
-        info = {"action_mask": self.format.masks(self._episodes.legal())[0]} if self.mask_info else {}
-        return self.format.observation(self._episodes.observe()[0]), info
+        format = Format(self.dynamics, 1, observation, action)
+        episodes = Episodes(self.dynamics, 1)
+        super().__init__(episodes, format, partial(render, episodes), mask_info=mask_info, render_mode=render_mode)
 
 
-class TaskVectorEnv(VectorEnv[Any, Any, Array]):
-    """B episodes stepped together, natively: `gym.make_vec(id, num_envs=64, vectorization_mode="vector_entry_point")`.
+class NativeVectorEnv(VectorEnv[Any, Any, Array]):
+    """B episodes stepped together: what vector environments have in common, whatever is played.
 
     Args:
-        num_envs: B.
-        task: a name from `TASKS`.
-        autoreset_mode: what happens to an episode that has ended. NEXT_STEP (the default): the next step ignores its
-            action and returns the first observation of a new one. SAME_STEP: the new one starts at once and the last
-            observation is in `info["final_obs"]`. DISABLED: `reset(options={"reset_mask": mask})` starts new ones.
-        max_episode_steps: after how many steps an episode is truncated; never by default.
-        observation, action, mask_info, render_mode, kwargs: as `TaskEnv` takes them.
+        episodes: B of them, under their rules.
+        format: how they look to a library.
+        frame: draws an episode, by number and render mode.
+        autoreset_mode, mask_info, render_mode: as `TaskVectorEnv` takes them.
 
     Raises:
-        ValueError: if a name is unknown or a number out of range.
+        ValueError: if a mode is unknown.
     """
 
     def __init__(
         self,
-        num_envs: int = 1,
-        task: str = "copy",
+        episodes: Play,
+        format: Format,
+        frame: Callable[[int, str], Frame],
         *,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
-        max_episode_steps: int | None = None,
-        observation: str = "box",
-        action: str = "multi-discrete",
-        mask_info: bool = False,
-        render_mode: str | None = None,
-        **kwargs: Any,
+        autoreset_mode: AutoresetMode | str,
+        mask_info: bool,
+        render_mode: str | None,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
-        self.num_envs = num_envs
+        self.num_envs = episodes.num_envs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.render_mode = _known_render_mode(render_mode)
+        self.render_mode = _known_render_mode(render_mode, self.metadata)
         self.mask_info = mask_info
-        self.dynamics = make_dynamics(task, **kwargs)
-        dials = self.dynamics.task.dials
-        self.metadata = {**TaskEnv.metadata, "autoreset_mode": self.autoreset_mode, "dials": dials}
-        self.format = Format(self.dynamics, num_envs, observation, action)
-        self.single_observation_space = self.format.single_observation_space
-        self.single_action_space = self.format.single_action_space
-        self.observation_space = self.format.observation_space
-        self.action_space = self.format.action_space
-        self._episodes = Episodes(self.dynamics, num_envs, max_episode_steps)
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.format = format
+        self.single_observation_space = format.single_observation_space
+        self.single_action_space = format.single_action_space
+        self.observation_space = format.observation_space
+        self.action_space = format.action_space
+        self._episodes, self._frame = episodes, frame
         self._seeded = False
         self._ended = np.zeros(0, dtype=np.int64)  # the numbers of the episodes that wait for a reset
 
@@ -169,7 +225,7 @@ class TaskVectorEnv(VectorEnv[Any, Any, Array]):
         options = _checked(options, "input", "reset_mask")
         super().reset(seed=seed)
         if not self._seeded:
-            _warn_if_cut(self.spec, self.dynamics)
+            _warn_if_cut(self.spec, self._episodes.longest)
         if seed is not None or not self._seeded:
             self._episodes.seed(self.np_random)
             self._seeded = True
@@ -219,7 +275,7 @@ class TaskVectorEnv(VectorEnv[Any, Any, Array]):
             gym.logger.warn("render was called without a render mode: pass render_mode to gym.make_vec")
             return None
         _require_start(self._episodes)
-        return tuple(render(self._episodes, place, self.render_mode) for place in range(self.num_envs))
+        return tuple(self._frame(place, self.render_mode) for place in range(self.num_envs))
 
     def _places(self, mask: Any) -> Array:
         """The numbers of the episodes that a reset mask names."""
@@ -243,24 +299,67 @@ class TaskVectorEnv(VectorEnv[Any, Any, Array]):
         return {"action_mask": self.format.masks(self._episodes.legal())} if self.mask_info else {}
 
 
-def _warn_if_cut(spec: EnvSpec | None, dynamics: Dynamics) -> None:
-    """Warn of a step limit, the registered one, below what this difficulty may need."""
-    limit = gym.registry[spec.id].max_episode_steps if spec is not None and spec.id in gym.registry else None
-    if limit is not None and dynamics.max_steps > limit:
-        gym.logger.warn(
-            f"an episode may take {dynamics.max_steps} steps and the registered limit is {limit}: pass "
-            f"max_episode_steps={dynamics.max_steps} unless it is to be cut off there"
+class TaskVectorEnv(NativeVectorEnv):
+    """B episodes stepped together, natively: `gym.make_vec(id, num_envs=64, vectorization_mode="vector_entry_point")`.
+
+    Args:
+        num_envs: B.
+        task: a name from `TASKS`.
+        autoreset_mode: what happens to an episode that has ended. NEXT_STEP (the default): the next step ignores its
+            action and returns the first observation of a new one. SAME_STEP: the new one starts at once and the last
+            observation is in `info["final_obs"]`. DISABLED: `reset(options={"reset_mask": mask})` starts new ones.
+        max_episode_steps: after how many steps an episode is truncated; never by default.
+        observation, action, mask_info, render_mode, kwargs: as `TaskEnv` takes them.
+
+    Raises:
+        ValueError: if a name is unknown or a number out of range.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        task: str = "copy",
+        *,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+        observation: str = "box",
+        action: str = "multi-discrete",
+        mask_info: bool = False,
+        render_mode: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        at_least(1, num_envs=num_envs)
+        self.dynamics = make_dynamics(task, **kwargs)
+        self.metadata = {**TaskEnv.metadata, "dials": self.dynamics.task.dials}
+        episodes = Episodes(self.dynamics, num_envs, max_episode_steps)
+        super().__init__(
+            episodes,
+            Format(self.dynamics, num_envs, observation, action),
+            partial(render, episodes),
+            autoreset_mode=autoreset_mode,
+            mask_info=mask_info,
+            render_mode=render_mode,
         )
 
 
-def _require_start(episodes: Episodes) -> None:
+def _warn_if_cut(spec: EnvSpec | None, longest: int) -> None:
+    """Warn of a step limit, the registered one, below what this difficulty may need."""
+    limit = gym.registry[spec.id].max_episode_steps if spec is not None and spec.id in gym.registry else None
+    if limit is not None and longest > limit:
+        gym.logger.warn(
+            f"an episode may take {longest} steps and the registered limit is {limit}: pass "
+            f"max_episode_steps={longest} unless it is to be cut off there"
+        )
+
+
+def _require_start(episodes: Play) -> None:
     if not episodes.started:
         raise RuntimeError("nothing is under way yet: call reset first")
 
 
-def _known_render_mode(mode: str | None) -> str | None:
-    if mode is not None and mode not in RENDER_MODES:
-        raise ValueError(f"unknown render_mode {mode!r}; choose one of {sorted(RENDER_MODES)}")
+def _known_render_mode(mode: str | None, metadata: dict[str, Any]) -> str | None:
+    if mode is not None and mode not in metadata["render_modes"]:
+        raise ValueError(f"unknown render_mode {mode!r}; choose one of {sorted(metadata['render_modes'])}")
     return mode
 
 

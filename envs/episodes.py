@@ -52,6 +52,11 @@ class Episodes:
         self._age = np.zeros(num_envs, dtype=np.int64)
         self._never = np.zeros(num_envs, dtype=np.bool_)
 
+    @property
+    def longest(self) -> int:
+        """Steps that an episode may take, unless it is cut off."""
+        return self.dynamics.max_steps
+
     def seed(self, np_random: np.random.Generator) -> None:
         """Derive torch's generator from Gymnasium's, so that `reset(seed=)` fixes both."""
         self._generator.manual_seed(int(np_random.integers(2**63 - 1)))

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from hardmem.envs.dynamics import Dynamics
-
 Array = NDArray[Any]
 
 OBSERVATIONS = ("box", "dict")
 ACTIONS = ("multi-discrete", "discrete")
+
+
+class Rules(Protocol):
+    """What a format asks of rules: the parts of an observation and the choices of an action."""
+
+    parts: dict[str, slice]
+    num_actions: tuple[int, ...]
+
+    @property
+    def observation_space(self) -> gym.Space[Any]:
+        """Of one environment, the parts side by side."""
+
+    @property
+    def action_space(self) -> gym.Space[Any]:
+        """Of one environment, a number for each factor."""
 
 
 class Format:
@@ -34,7 +47,7 @@ class Format:
     """
 
     def __init__(
-        self, dynamics: Dynamics, num_envs: int, observation: str = "box", action: str = "multi-discrete"
+        self, dynamics: Rules, num_envs: int, observation: str = "box", action: str = "multi-discrete"
     ) -> None:
         if observation not in OBSERVATIONS:
             raise ValueError(f"unknown observation {observation!r}; choose one of {sorted(OBSERVATIONS)}")

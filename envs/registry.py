@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 
 from hardmem.envs.adapters import make_dynamics
+from hardmem.envs.tape_adapters import MAX_STEPS
 from hardmem.tasks import TASKS
 
 SEARCH: dict[str, Any] = {"interface": "tape", "self_paced": True}
@@ -52,6 +53,17 @@ FLAT_ENVIRONMENTS: dict[str, dict[str, Any]] = {
 }
 """The same environments with one number for the whole action, for trainers that take an id but no arguments."""
 
+TAPE_ENVIRONMENTS: dict[str, tuple[str, float]] = {
+    "hardmem/TapeCopy-v0": ("copy", 25.0),
+    "hardmem/TapeDuplicatedInput-v0": ("duplicated-input", 9.0),
+    "hardmem/TapeRepeatCopy-v0": ("repeat-copy", 75.0),
+    "hardmem/TapeReverse-v0": ("reverse", 25.0),
+    "hardmem/TapeReversedAddition-v0": ("reversed-addition", 25.0),
+    "hardmem/TapeReversedAddition3-v0": ("reversed-addition-3", 25.0),
+    "hardmem/TapeAddition3-v0": ("addition-3", 25.0),
+}
+"""Classic tapes: ids, names from `TAPES` and Gym's reward thresholds, which a curriculum reaches as lengths grow."""
+
 REWARD_THRESHOLD = 0.99
 """The mean return at which an environment counts as solved."""
 
@@ -77,3 +89,12 @@ for _id, _arguments in ENVIRONMENTS.items():
     _register(_id, _arguments)
 for _id, _arguments in FLAT_ENVIRONMENTS.items():
     _register(_id, _arguments, action="discrete")
+for _id, (_task, _threshold) in TAPE_ENVIRONMENTS.items():
+    gym.register(
+        id=_id,
+        entry_point="hardmem.envs.tape_adapters:TapeEnv",
+        vector_entry_point="hardmem.envs.tape_adapters:TapeVectorEnv",
+        max_episode_steps=MAX_STEPS,
+        reward_threshold=_threshold,
+        kwargs={"task": _task},
+    )
