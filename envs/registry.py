@@ -25,6 +25,8 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "hardmem/ReverseRandomAccess-v0": {"task": "reverse", "interface": "random-access"},
     "hardmem/Delay-v0": {"task": "delay", "interface": "tape"},
     "hardmem/DelayRandomAccess-v0": {"task": "delay", "interface": "random-access"},
+    "hardmem/DuplicatedInput-v0": {"task": "duplicated-input", "interface": "tape"},
+    "hardmem/DuplicatedInputRandomAccess-v0": {"task": "duplicated-input", "interface": "random-access"},
     "hardmem/FactRecall-v0": {"task": "fact-recall", **SEARCH},
     "hardmem/FactRecallRandomAccess-v0": {"task": "fact-recall", **RANDOM_ACCESS},
     "hardmem/FactRecallAssociative-v0": {"task": "fact-recall", **ASSOCIATIVE},

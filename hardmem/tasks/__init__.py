@@ -9,6 +9,7 @@ from hardmem.tasks.associative_recall import AssociativeRecall
 from hardmem.tasks.base import Problem, Task
 from hardmem.tasks.copy import Copy
 from hardmem.tasks.delay import Delay
+from hardmem.tasks.duplicated_input import DuplicatedInput
 from hardmem.tasks.encoding import bit_inputs, num_bits, one_hot, symbols_to_bits
 from hardmem.tasks.fact_recall import FactRecall
 from hardmem.tasks.multi_hop import MultiHop
@@ -21,6 +22,7 @@ TASKS: dict[str, type[Task]] = {
     "associative-recall": AssociativeRecall,
     "copy": Copy,
     "delay": Delay,
+    "duplicated-input": DuplicatedInput,
     "fact-recall": FactRecall,
     "multi-hop": MultiHop,
     "overwrite": Overwrite,
@@ -29,7 +31,17 @@ TASKS: dict[str, type[Task]] = {
     "slot-recall": SlotRecall,
 }
 
-__all__ = ["TASKS", "AssociativeRecall", "Copy", "Delay", "FactRecall", "MultiHop", "Overwrite", "Problem"]
+__all__ = [
+    "TASKS",
+    "AssociativeRecall",
+    "Copy",
+    "Delay",
+    "DuplicatedInput",
+    "FactRecall",
+    "MultiHop",
+    "Overwrite",
+    "Problem",
+]
 __all__ += ["RepeatCopy", "Reverse", "SlotRecall", "Task"]
 __all__ += ["bit_inputs", "make_task", "num_bits", "one_hot", "symbols_to_bits"]
 

@@ -18,6 +18,7 @@ INPUTS = {
     "associative-recall": [1, 2, 1],
     "copy": [4, 1, 7],
     "delay": [4, 1, 7],
+    "duplicated-input": [4, 4, 1, 1, 7, 7],
     "fact-recall": [2, 1, 4, 1, 2, 7, 0, 2, 0],
     "multi-hop": [2, 1, 4, 1, 2, 7, 2, 2, 0],
     "overwrite": [2, 4, 2, 7, 2, 0],

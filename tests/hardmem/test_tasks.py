@@ -183,6 +183,7 @@ DRAWN = {  # the episodes of the docstrings: input, then channels, targets and s
     "reverse": ({}, [4, 1, 7], ["4179..."], "....714", ["----210"]),
     "repeat-copy": ({"max_repeats": 2, "num_symbols": 7}, [4, 1, 9], ["419....."], "...41.41", ["---01-01"]),
     "delay": ({}, [4, 1, 7, 1], ["41719."], ".....4", ["-----0"]),
+    "duplicated-input": ({}, [4, 4, 1, 1, 1, 1], ["4411119..."], ".......411", ["-------024"]),
     "fact-recall": (
         {"distractors": 1},
         [5, 1, 4, 2, 7, 4, 9, 3, 6, 0, 3, 0, 5, 0, 0],
@@ -243,6 +244,7 @@ def test_the_episode_of_the_docstring(name):
 SHOWN = {  # the input that `problem` takes, from what a column (T, C) shows
     "copy": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
     "delay": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
+    "duplicated-input": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
     "reverse": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
     "repeat-copy": lambda task, rows: rows[rows[:, 0] > 0, 0].tolist(),
     "associative-recall": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
@@ -325,6 +327,8 @@ def test_copy_is_uniform_over_lengths_and_symbols():
         ("reverse", [0], r"1 to 8, got \[0\]"),
         ("repeat-copy", [1, 2], r"end with a delimiter in 9 to 11, got \[1, 2\]"),
         ("repeat-copy", [], r"end with a delimiter in 9 to 11, got \[\]"),
+        ("duplicated-input", [1, 1, 2], r"every symbol 2 times in a row, got \[1, 1, 2\]"),
+        ("duplicated-input", [1, 1] * 5, "1 to 4 symbols, got 5"),
         ("delay", [1], "2 to 5 symbols, a cue and its distractors, got 1"),
         ("delay", [1, 9], r"1 to 8, got \[1, 9\]"),
         ("slot-recall", [], "rows of 2 symbols, got 0"),
