@@ -23,6 +23,7 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "hardmem/RepeatCopyRandomAccess-v0": {"task": "repeat-copy", "interface": "random-access"},
     "hardmem/Reverse-v0": {"task": "reverse", "interface": "tape"},
     "hardmem/ReverseRandomAccess-v0": {"task": "reverse", "interface": "random-access"},
+    "hardmem/SortRandomAccess-v0": {"task": "sort", "interface": "random-access"},
     "hardmem/Delay-v0": {"task": "delay", "interface": "tape"},
     "hardmem/DelayRandomAccess-v0": {"task": "delay", "interface": "random-access"},
     "hardmem/DuplicatedInput-v0": {"task": "duplicated-input", "interface": "tape"},

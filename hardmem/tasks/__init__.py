@@ -17,6 +17,7 @@ from hardmem.tasks.overwrite import Overwrite
 from hardmem.tasks.repeat_copy import RepeatCopy
 from hardmem.tasks.reverse import Reverse
 from hardmem.tasks.slot_recall import SlotRecall
+from hardmem.tasks.sort import Sort
 
 TASKS: dict[str, type[Task]] = {
     "associative-recall": AssociativeRecall,
@@ -29,6 +30,7 @@ TASKS: dict[str, type[Task]] = {
     "repeat-copy": RepeatCopy,
     "reverse": Reverse,
     "slot-recall": SlotRecall,
+    "sort": Sort,
 }
 
 __all__ = [
@@ -42,7 +44,7 @@ __all__ = [
     "Overwrite",
     "Problem",
 ]
-__all__ += ["RepeatCopy", "Reverse", "SlotRecall", "Task"]
+__all__ += ["RepeatCopy", "Reverse", "SlotRecall", "Sort", "Task"]
 __all__ += ["bit_inputs", "make_task", "num_bits", "one_hot", "symbols_to_bits"]
 
 

@@ -25,6 +25,7 @@ INPUTS = {
     "repeat-copy": [4, 1, 10],
     "reverse": [4, 1, 7],
     "slot-recall": [2, 4, 1, 7, 2, 0],
+    "sort": [4, 7, 1],
 }
 
 

@@ -183,6 +183,7 @@ DRAWN = {  # the episodes of the docstrings: input, then channels, targets and s
     "reverse": ({}, [4, 1, 7], ["4179..."], "....714", ["----210"]),
     "repeat-copy": ({"max_repeats": 2, "num_symbols": 7}, [4, 1, 9], ["419....."], "...41.41", ["---01-01"]),
     "delay": ({}, [4, 1, 7, 1], ["41719."], ".....4", ["-----0"]),
+    "sort": ({}, [4, 7, 1], ["4719..."], "....147", ["----201"]),
     "duplicated-input": ({}, [4, 4, 1, 1, 1, 1], ["4411119..."], ".......411", ["-------024"]),
     "fact-recall": (
         {"distractors": 1},
@@ -244,6 +245,7 @@ def test_the_episode_of_the_docstring(name):
 SHOWN = {  # the input that `problem` takes, from what a column (T, C) shows
     "copy": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
     "delay": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
+    "sort": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
     "duplicated-input": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
     "reverse": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
     "repeat-copy": lambda task, rows: rows[rows[:, 0] > 0, 0].tolist(),
