@@ -46,6 +46,7 @@ def test_tensorboard_shows_the_curve(tmp_path):
     assert [point.value for point in points] == pytest.approx([point.exact for point in outcome.curve])
     assert set(events.Tags()["scalars"]) == {
         "1_learning/exact", "1_learning/accuracy", "1_learning/return", "1_learning/loss", "1_learning/length",
+        "1_learning/attempt",
         "2_recall/lag_02_to_02", "2_recall/lag_03_to_03",
         "3_memory/cells_touched", "3_memory/evenness",
         "4_choices/entropy", "4_choices/entropy_of_address_0", "4_choices/entropy_of_write_0",
