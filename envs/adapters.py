@@ -299,7 +299,7 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
         return {"action_mask": self.format.masks(self._episodes.legal())} if self.mask_info else {}
 
 
-class TaskVectorEnv(NativeVectorEnv):
+class TaskVectorEnv(NativeVectorEnv, VectorEnv[Any, Any, Array]):  # directly: skrl knows it by its bases
     """B episodes stepped together, natively: `gym.make_vec(id, num_envs=64, vectorization_mode="vector_entry_point")`.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from hardmem.envs.adapters import NativeVectorEnv, SingleEnv
@@ -180,7 +180,7 @@ class TapeEnv(SingleEnv):
         return int(self._tapes.min_length[0])
 
 
-class TapeVectorEnv(NativeVectorEnv):
+class TapeVectorEnv(NativeVectorEnv, VectorEnv[Any, Any, Array]):  # directly: skrl knows it by its bases
     """B episodes of a classic tape stepped together, natively.
 
     Args:

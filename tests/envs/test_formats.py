@@ -8,7 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from hardmem.envs import ENVIRONMENTS, TaskVectorEnv, make_dynamics
+from hardmem.envs import ENVIRONMENTS, TapeVectorEnv, TaskVectorEnv, make_dynamics
 
 IDS = sorted(ENVIRONMENTS)
 ACTIONS = ("multi-discrete", "discrete")
@@ -230,6 +230,12 @@ def test_the_mode_is_said_twice(mode):
     for given in (mode, mode.value):
         env = make_vec("hardmem/Copy-v0", 2, autoreset_mode=given)
         assert env.metadata["autoreset_mode"] is env.unwrapped.autoreset_mode is mode
+
+
+@pytest.mark.parametrize("kind", [TaskVectorEnv, TapeVectorEnv])
+def test_a_vector_derives_directly_from_gymnasium(kind):
+    """By the names of the bases alone, not of theirs, libraries such as skrl tell what to wrap it with."""
+    assert any(base.__module__.startswith("gymnasium.") for base in kind.__bases__)
 
 
 def test_same_step_autoreset_ends_one_and_plays_the_others_on():
