@@ -360,7 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "doctor": doctor_command,
         }
         # What a file decides is no longer a choice between subcommands.
-        markers = () if default is None else (tyro.conf.AvoidSubcommands,)
+        markers = (tyro.conf.CascadeSubcommandArgs, *(() if default is None else (tyro.conf.AvoidSubcommands,)))
         tyro.extras.subcommand_cli_from_dict(
             commands, prog="hardmem", description=MANUAL, args=arguments, config=markers
         )

@@ -93,43 +93,50 @@ def address_maps(learners: Mapping[str, SequenceLearner], problem: Problem, path
     figure.savefig(path, dpi=140)
 
 
-def trace_figure(record: Trace) -> Figure:
-    """Draw the first problem of a trace: where each head was, cells over time, and what the cells held half-way.
+def trace_figures(record: Trace) -> dict[str, Figure]:
+    """Draw the first problem of a trace, a small picture each, by name: TensorBoard shows them side by side.
 
-    Half-way is before the first answer. Of a model without cells: what was shown and what was answered.
+    Where each head was, cells over time, and what the cells held before the first answer. Of a model without cells:
+    what was shown and what was answered.
     """
-    figure = Figure(figsize=(7.0, 1.0 + 1.9 * max(1, len(record.heads))), layout="constrained", dpi=80)
     first = int(record.mask[:, 0].int().argmax())
-    if not record.heads:
-        panel = figure.subplots()
-        steps = range(len(record.mask))
-        panel.step(steps, record.shown[:, 0, 0].tolist(), where="mid", label="shown")
-        panel.step(steps, (record.answer * record.mask)[:, 0].tolist(), where="mid", label="answered")
-        panel.set(xlabel="time step", ylabel="symbol")
-        panel.legend()
-        return figure
-    grid = figure.add_gridspec(len(record.heads), 2, width_ratios=(3, 2))
+    figures: dict[str, Figure] = {}
     for row, head in enumerate(record.heads):
-        panel = figure.add_subplot(grid[row, 0])
+        figure, panel = _card(head)
         values = record.weights[:, 0, row].T.cpu().numpy()
         panel.imshow(values, aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
         panel.axvline(first - 0.5, color="white", linewidth=1, linestyle=":")
-        panel.set(title=f"{head}: where it was", ylabel="cell")
-    panel.set_xlabel("time step (dotted: answers begin)")
-    panel = figure.add_subplot(grid[:, 1])
+        panel.set(xlabel="step (dotted: answers begin)", ylabel="cell")
+        figures[head.replace(": ", "_").replace(" ", "_")] = figure
+    if not record.heads:
+        figure, panel = _card("shown and answered")
+        steps = range(len(record.mask))
+        panel.step(steps, record.shown[:, 0, 0].tolist(), where="mid", label="shown")
+        panel.step(steps, (record.answer * record.mask)[:, 0].tolist(), where="mid", label="answered")
+        panel.set(xlabel="step", ylabel="symbol")
+        panel.legend()
+        return {"answers": figure}
+    figure, panel = _card("cells before the first answer")
     contents = record.memory[first].cpu().numpy()
     most = max(abs(contents).max(), 1e-9)
     image = panel.imshow(
         contents, aspect="auto", origin="lower", cmap="coolwarm", vmin=-most, vmax=most, interpolation="nearest"
     )
-    panel.set(title="cells, before the first answer", xlabel="position in the cell", ylabel="cell")
+    panel.set(xlabel="position in the cell", ylabel="cell")
     figure.colorbar(image, ax=panel)
-    for panel in figure.axes[:-1]:
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
     if contents.shape[1] == 1:
-        figure.axes[-2].set_xticks([0])
-    return figure
+        panel.set_xticks([0])
+    return {**figures, "cells": figure}
+
+
+def _card(title: str) -> tuple[Figure, Any]:
+    """A picture that can be read at the size of a card of TensorBoard's page."""
+    figure = Figure(figsize=(3.6, 2.9), layout="constrained", dpi=100)
+    panel = figure.subplots()
+    panel.set_title(title)
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+    return figure, panel
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from hardmem.agents.checkpoints import save_checkpoint
 from hardmem.agents.config import TrainConfig, to_json
-from hardmem.agents.figures import pixels, trace_figure
+from hardmem.agents.figures import pixels, trace_figures
 from hardmem.agents.progress import Progress
 from hardmem.agents.runs import RESULTS, RunError, write_json
 from hardmem.agents.trace import Trace, diagnose
@@ -98,8 +98,9 @@ class Recorder:
         self._scalars(scalars, steps)
 
     def picture(self, record: Trace, steps: int) -> None:
-        """Add the picture of a trace: where the heads were, what the cells held."""
-        self.writer.add_image("one_problem", pixels(trace_figure(record)), steps, dataformats="HWC")
+        """Add the pictures of a trace: where each head was, what the cells held."""
+        for name, figure in trace_figures(record).items():
+            self.writer.add_image(f"one_problem/{name}", pixels(figure), steps, dataformats="HWC")
 
     def _scalars(self, scalars: dict[str, float], steps: int) -> None:
         for name, value in scalars.items():
@@ -118,14 +119,15 @@ class Recorder:
                 final[f"8_final/exact_at_{length}"] = result["greedy"]["exact"]
         self._scalars(final, steps)
         fields = {name: _plain(value) for name, value in dataclasses.asdict(self.config).items()}
-        fields = {name: value for name, value in fields.items() if not name.endswith("_every")}  # they change nothing
+        for name in [name for name in fields if name.endswith("_every") or name in ("device", "eval_problems")]:
+            del fields[name]  # nothing that is learned depends on them
         for summary in hparams(fields, final):  # not add_hparams: it makes a run of its own inside this one
             self.writer._get_file_writer().add_summary(summary)
         write_json(self.folder / RESULTS, results)
 
 
-def _plain(value: object) -> bool | int | float | str:
-    return value if isinstance(value, bool | int | float | str) else str(value)
+def _plain(value: Any) -> bool | int | float | str:
+    return value if isinstance(value, bool | int | float | str) else ", ".join(map(str, value))  # heads
 
 
 @contextmanager

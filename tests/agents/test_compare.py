@@ -118,7 +118,7 @@ def test_train_eval_and_envs_as_commands(tmp_path, monkeypatch, capsys):
     """Each works from an empty folder."""
     monkeypatch.chdir(tmp_path)
     small = ["--max-length", "2", "--start-length", "1", "--max-updates", "10", "--eval-problems", "10"]
-    main(["train", "--name", "mine", "agent", "--num-envs", "32", *small])
+    main(["train", "agent", "--name", "mine", "--num-envs", "32", *small])  # a flag may stand anywhere
     assert "not solved within 10 updates" in capsys.readouterr().out
     assert (tmp_path / "runs/mine/results.json").exists()
     main(["train", "sequence", "--access", "soft", *small])

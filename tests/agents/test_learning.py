@@ -60,7 +60,7 @@ def test_the_floors_of_policies_without_cells():
         config = AgentConfig(policy=policy, num_envs=128, start_length=10)
         learner = make_learner(config)
         dynamics = learner.dynamics(10, wiped=True)
-        learner._at_length = (10, dynamics)
+        learner._at_lengths = ((1, 10), dynamics)
         optimizer, streams = torch.optim.Adam(learner.parameters(), lr=1e-2), generators()
         for _ in range(60):
             optimizer.zero_grad()

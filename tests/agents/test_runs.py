@@ -56,7 +56,7 @@ def test_tensorboard_shows_the_curve(tmp_path):
         "7_speed/steps_per_second",
         "8_final/solved", "8_final/exact_at_2", "8_final/exact_at_4",
     }  # fmt: skip
-    assert events.Tags()["images"] == ["one_problem"]
+    assert events.Tags()["images"] == ["one_problem/head_0", "one_problem/cells"]
     assert {"custom_scalars__config__", "_hparams_/experiment", "_hparams_/session_end_info"} <= set(
         events.summary_metadata
     ) | set(events.Tags()["tensors"])

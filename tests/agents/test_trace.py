@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hardmem.agents import AgentConfig, SequenceConfig
-from hardmem.agents.figures import pixels, trace_figure
+from hardmem.agents.figures import pixels, trace_figures
 from hardmem.agents.learner import explained_variance
 from hardmem.agents.trace import Trace, diagnose, trace, trace_agent
 from hardmem.agents.training import make_learner
@@ -49,9 +49,12 @@ def test_every_learner_can_be_looked_into(name):
     score = learner.score(20, generator(), max_length=3)
     assert float(right.double().mean()) == pytest.approx(score.accuracy)
     assert set(diagnosis.entropy) == set(record.factors)
-    image = pixels(trace_figure(record))
-    assert image.ndim == 3
-    assert image.std() > 10  # something was drawn
+    figures = trace_figures(record)
+    assert len(figures) == len(record.heads) + 1
+    for figure in figures.values():
+        image = pixels(figure)
+        assert image.ndim == 3
+        assert image.std() > 10  # something was drawn
     for key, value in learner.state_dict().items():
         assert torch.equal(value, before[key])
 
