@@ -115,6 +115,11 @@ def content_weights(memory: Tensor, key: Tensor, beta: Tensor) -> Tensor:
     Raises:
         ValueError: if key and memory differ in width.
     """
+    return torch.softmax(content_scores(memory, key, beta), dim=-1)  # eq. 5
+
+
+def content_scores(memory: Tensor, key: Tensor, beta: Tensor) -> Tensor:
+    """The logits of `content_weights`: cosine similarity times the strength, (B, H, N)."""
     if key.shape[-1] != memory.shape[-1]:
         raise ValueError(
             f"key and memory must have the same width W: key is (B, H, W) = {tuple(key.shape)}, "
@@ -123,7 +128,7 @@ def content_weights(memory: Tensor, key: Tensor, beta: Tensor) -> Tensor:
     # A larger floor under the norms than torch's 1e-12: a key of all zeros must not get a gradient of 1e12.
     unit_key, unit_memory = F.normalize(key, dim=-1, eps=1e-6), F.normalize(memory, dim=-1, eps=1e-6)
     similarity = unit_key @ unit_memory.transpose(1, 2)  # (B, H, N), eq. 6
-    return torch.softmax(beta.unsqueeze(-1) * similarity, dim=-1)  # eq. 5
+    return beta.unsqueeze(-1) * similarity
 
 
 def interpolate(weights: Tensor, previous: Tensor, gate: Tensor) -> Tensor:

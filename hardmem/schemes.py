@@ -19,7 +19,7 @@ from hardmem.addressing import (
     AddressDistribution,
     Move,
     MoveTable,
-    content_weights,
+    content_scores,
     dense,
     head_moves,
     location_weights,
@@ -44,6 +44,16 @@ class Scheme(nn.Module, ABC):
     @abstractmethod
     def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
         """Raw controller outputs (B, H, num_outputs), the address before, memory -> where to look now."""
+
+    def look(
+        self, raw: Tensor, previous: Address, memory: Memory, past: Tensor | None
+    ) -> tuple[AddressDistribution, Tensor | None]:
+        """`forward` for a scheme that remembers more than the address before.
+
+        Takes what it returned at the step before, None at first; the machine keeps it in between. Most have no use for
+        it.
+        """
+        return self(raw, previous, memory), None
 
 
 class HeadMoves(Scheme):
@@ -127,9 +137,10 @@ class ContentLocation(Scheme):
 class LearnedAddress(Scheme):
     """A head that looks for a key in what a cell holds and in a learned address beside it, which no write changes.
 
-    Gulcehre et al. 2016, "Dynamic Neural Turing Machine with Soft and Hard Addressing Schemes", arXiv:1607.00036: cells
-    can be told apart before anything is written, by content and by place at once. Its least-recently-used term and
-    no-operation cell are not here.
+    Gulcehre, Chandar, Cho & Bengio 2016, "Dynamic Neural Turing Machine with Soft and Hard Addressing Schemes",
+    arXiv:1607.00036, the memory M = [A; C] and its addressing: z = beta * cosine(key, [address; content]), beta =
+    1 + softplus(.), weights softmax(z). Cells can be told apart before anything is written, by content and by place at
+    once. The cell that stands for doing nothing is an argument of the machine, `NTM(no_op=True)`.
 
     Args:
         num_cells: N, to which the addresses tie the memory.
@@ -151,15 +162,53 @@ class LearnedAddress(Scheme):
         nn.init.normal_(self.addresses)
 
     def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
+        key, beta = raw.split(self.sizes, dim=-1)
+        return dense(self.scores(memory, key, beta).log_softmax(dim=-1))
+
+    def scores(self, memory: Memory, key: Tensor, beta: Tensor) -> Tensor:
+        """How well a key (B, H, A + W) of raw strength (B, H, 1) matches each cell, (B, H, N)."""
         if isinstance(memory, Contents):
             raise ValueError("learned addresses are compared with every cell: keep the memory in a tensor")
         if memory.shape[1] != len(self.addresses):
             raise ValueError(
                 f"learned addresses are tied to N = {len(self.addresses)} cells, the memory has {memory.shape[1]}"
             )
-        key, beta = raw.split(self.sizes, dim=-1)
         cells = torch.cat([self.addresses.expand(len(memory), -1, -1), memory], dim=-1)
-        return dense(sharpen(content_weights(cells, key.tanh(), F.softplus(beta.squeeze(-1))), 1.0))
+        return content_scores(cells, key, 1 + F.softplus(beta.squeeze(-1)))
+
+
+class LeastRecentlyUsed(LearnedAddress):
+    """Learned addresses, and a leaning of the head's own making towards the cells it has not looked for of late.
+
+    Gulcehre et al. 2016, dynamic least-recently-used addressing: v = 0.1 v + 0.9 z, a moving average of the scores
+    through which nothing is back-propagated; weights softmax(z - gamma v) with the v of before and gamma =
+    sigmoid(.). At gamma = 0 it is `LearnedAddress`.
+
+    Args:
+        num_cells, cell_width, address_width: as in `LearnedAddress`.
+    """
+
+    keep = 0.1
+    """What is left of the average after a step."""
+
+    def __init__(self, num_cells: int, cell_width: int, address_width: int = 8) -> None:
+        super().__init__(num_cells, cell_width, address_width)
+        self.sizes = [*self.sizes, 1]
+        self.num_outputs += 1
+
+    def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
+        """As at the first step, when nothing was looked for before."""
+        return self.look(raw, previous, memory, None)[0]
+
+    def look(
+        self, raw: Tensor, previous: Address, memory: Memory, past: Tensor | None
+    ) -> tuple[AddressDistribution, Tensor | None]:
+        """With the average before, (B, H, N), or None for zeros -> and the average after."""
+        key, beta, gamma = raw.split(self.sizes, dim=-1)
+        scores = self.scores(memory, key, beta)
+        average = torch.zeros_like(scores) if past is None else past
+        distribution = dense((scores - gamma.sigmoid() * average).log_softmax(dim=-1))
+        return distribution, torch.lerp(scores.detach(), average, self.keep)
 
 
 class NearestContent(Scheme):
@@ -189,6 +238,7 @@ SCHEMES: dict[str, type[Scheme]] = {
     "absolute": AbsoluteIndex,
     "content-location": ContentLocation,
     "learned-address": LearnedAddress,
+    "least-recently-used": LeastRecentlyUsed,
     "nearest-content": NearestContent,
 }
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hardmem.access import AccessRecord, make_access
-from hardmem.addressing import AddressDistribution
 from hardmem.bank import Bank, Contents, Memory
 from hardmem.fused import Layout, move_write_read
 from hardmem.memory import Address, HardAddress, SoftAddress, as_weights, read, select_heads, write
@@ -30,12 +30,14 @@ class NTMState(NamedTuple):
         address: where each head is.
         read: what the reading heads read last, (B, R * W).
         hidden: the controller's own state.
+        past: what the addressing remembers beside the address, if it does, (B, H, N).
     """
 
     memory: Memory
     address: Address
     read: Tensor
     hidden: Hidden
+    past: Tensor | None = None
 
 
 class NTM(nn.Module):
@@ -64,6 +66,8 @@ class NTM(nn.Module):
             pays. False is the machine of the paper.
         memory_init: what the cells start with: a constant (Collier & Beel 2018, arXiv:1807.08518, recommend 1e-6),
             "random", drawn once and kept, or "learned". The last two tie the machine to N cells.
+        no_op: whether the last cell stands for none: zeros are read there and what is written is dropped, so that a
+            head can stay away from the memory (Gulcehre et al. 2016, arXiv:1607.00036).
         learned_start: whether the first weights of the heads, the first read and the controller's first state are
             learned; the weights tie the machine to N cells, and a hard head starts at the largest. Without it heads
             start at cell 0 and all else from zeros.
@@ -94,6 +98,7 @@ class NTM(nn.Module):
         bypass: bool = True,
         gated: bool = True,
         memory_init: float | str = 1e-6,
+        no_op: bool = False,
         learned_start: bool = False,
         batch_first: bool = False,
         device: torch.device | str | None = None,
@@ -119,7 +124,7 @@ class NTM(nn.Module):
         self.input_size, self.num_heads = input_size, len(heads)
         self.num_cells, self.cell_width = num_cells, cell_width
         self.access, self.order, self.bypass = access, order, bypass
-        self.fused = True
+        self.no_op, self.fused = no_op, True
         self.memory_init, self.batch_first = memory_init, batch_first
         self.fill = 0.0 if isinstance(memory_init, str) else memory_init
 
@@ -288,24 +293,17 @@ class NTM(nn.Module):
             read_vector = self._read(state.memory, state.address)
             features, hidden = self._control(inputs, read_vector, state.hidden)
             memory = self._write(state.memory, state.address, features)
-            address, record = self._move(memory, state.address, features, generator)
-        elif self.fused and self.access == "soft" and isinstance(self.scheme, ContentLocation):
+            address, past, record = self._move(memory, state, features, generator)
+        elif self.fused and self.access == "soft" and isinstance(self.scheme, ContentLocation) and not self.no_op:
             features, hidden = self._control(inputs, state.read, state.hidden)
             memory, address, read_vector = self._fused_step(self.scheme, state, features)
-            record = None
+            past, record = None, None
         else:
             features, hidden = self._control(inputs, state.read, state.hidden)
-            address, record = self._move(state.memory, state.address, features, generator)
+            address, past, record = self._move(state.memory, state, features, generator)
             memory = self._write(state.memory, address, features)
             read_vector = self._read(memory, address)
-        return self._output(features, read_vector), NTMState(memory, address, read_vector, hidden), record
-
-    def address_distribution(self, memory: Memory, previous: Address, features: Tensor) -> AddressDistribution:
-        """Where the heads want to look, from the controller's features (B, D)."""
-        raw = self.address_layer(features).unflatten(-1, (self.num_heads, -1)).to(self.output_layer.weight.dtype)
-        with as_given(raw.device):
-            distribution: AddressDistribution = self.scheme(raw, previous, memory)
-        return distribution
+        return self._output(features, read_vector), NTMState(memory, address, read_vector, hidden, past), record
 
     def _fused_step(
         self, scheme: ContentLocation, state: NTMState, features: Tensor
@@ -334,23 +332,42 @@ class NTM(nn.Module):
         return outputs
 
     def _move(
-        self, memory: Memory, previous: Address, features: Tensor, generator: torch.Generator | None
-    ) -> tuple[Address, AccessRecord | None]:
-        distribution = self.address_distribution(memory, previous, features)
-        return make_access(self.access)(distribution, memory.shape[1], generator)
+        self, memory: Memory, state: NTMState, features: Tensor, generator: torch.Generator | None
+    ) -> tuple[Address, Tensor | None, AccessRecord | None]:
+        raw = self.address_layer(features).unflatten(-1, (self.num_heads, -1)).to(self.output_layer.weight.dtype)
+        with as_given(raw.device):
+            distribution, past = self.scheme.look(raw, state.address, memory, state.past)
+        address, record = make_access(self.access)(distribution, memory.shape[1], generator)
+        return address, past, record
 
     def _read(self, memory: Memory, address: Address) -> Tensor:
-        where = select_heads(address, self.reading)
+        where = self._somewhere(select_heads(address, self.reading))
         with as_given(self.output_layer.weight.device):
             rows = memory.read(where) if isinstance(memory, Contents) else read(memory, where)
+        if self.no_op and isinstance(where, HardAddress):
+            rows = rows * _is_cell(where, memory)
         return rows.flatten(1)
 
     def _write(self, memory: Memory, address: Address, features: Tensor) -> Memory:
         raw = self.write_layer(features).unflatten(-1, (len(self.writing), 2, self.cell_width))
         raw = raw.to(self.output_layer.weight.dtype)
         erase, add = raw[:, :, 0].sigmoid(), raw[:, :, 1]
-        where = select_heads(address, self.writing)
+        where = self._somewhere(select_heads(address, self.writing))
+        if self.no_op and isinstance(where, HardAddress):
+            is_cell = _is_cell(where, memory)
+            erase, add = erase * is_cell, add * is_cell
         with as_given(raw.device):
             if isinstance(memory, Contents):
                 return memory.write(where, erase, add)
             return write(memory, where, erase, add, inplace=not torch.is_grad_enabled())
+
+    def _somewhere(self, address: Address) -> Address:
+        """With a no-op cell, soft weights without its own."""
+        if self.no_op and isinstance(address, SoftAddress):
+            return SoftAddress(F.pad(address.weights[..., :-1], (0, 1)))
+        return address
+
+
+def _is_cell(address: HardAddress, memory: Memory) -> Tensor:
+    """Whether a head is anywhere but at the no-op cell, the last: (B, H, 1)."""
+    return (address.index < memory.shape[1] - 1).unsqueeze(-1)

@@ -404,3 +404,64 @@ def test_inputs_must_fit(shape, batch_first):
     layout = r"\(B, T, I\)" if batch_first else r"\(T, B, I\)"
     with pytest.raises(ValueError, match=rf"inputs must be {layout} with I = 2, got \({shape[0]}, "):
         build(batch_first=batch_first)(torch.zeros(shape, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("addressing", ["least-recently-used", "absolute"])
+@pytest.mark.parametrize("access", ["soft", "sampled"])
+def test_no_op_cell_is_no_cell(access, addressing, order):
+    """What lies in the last cell makes no difference, and nothing is ever written there; elsewhere it is as before."""
+    options = {"access": access, "addressing": addressing, "order": order, "heads": ("read-write", "write")}
+    ntm, inputs = build(**options, no_op=True), sequence()
+    with torch.no_grad():
+        ntm.write_layer.weight.mul_(3)
+    outputs, state, record = ntm.trace(inputs, generator=generator())
+    assert (state.memory[:, -1] == 0.1).all()
+    assert (state.memory[:, 0] != 0.1).any()
+    plain = build(**options)
+    plain.load_state_dict(ntm.state_dict())
+    at_last = torch.tensor([], dtype=torch.bool) if record is None else (record.index == N - 1).any(dim=(0, 2))
+    others, _, _ = plain.trace(inputs, generator=generator())
+    if record is None:
+        assert (outputs != others).any()
+    else:
+        assert at_last.any()
+        torch.testing.assert_close(outputs[:, ~at_last], others[:, ~at_last], rtol=0, atol=0)
+        assert (outputs[:, at_last] != others[:, at_last]).any()
+    with torch.no_grad():
+        again, last = ntm(inputs, generator=generator())
+    torch.testing.assert_close(again, outputs, rtol=0, atol=0)
+    torch.testing.assert_close(last.memory, state.memory, rtol=0, atol=0)
+
+
+def test_no_op_by_hand():
+    """Softly, half of the weight at the no-op cell: half is written, and half of that is read."""
+    ntm = NTM(1, 1, num_cells=2, cell_width=1, hidden_size=1, addressing="absolute", heads=("read-write",),
+              bypass=False, memory_init=0.0, no_op=True)  # fmt: skip
+    with torch.no_grad():
+        for parameter in ntm.parameters():
+            parameter.zero_()
+        ntm.write_layer.bias[:] = torch.tensor([-math.inf, 8.0])  # erase nothing, add 8
+        ntm.output_layer.weight[0, 0] = 1
+    outputs, state = ntm(torch.zeros(1, 1, 1))
+    assert state.memory.flatten().tolist() == [4.0, 0.0]
+    assert outputs.item() == 2.0
+    ntm.access = "argmax"
+    with torch.no_grad():
+        ntm.address_layer.bias[1] = 1
+    outputs, state = ntm(torch.zeros(1, 1, 1), ntm.initial_state(1, bank=ntm.bank(1)))
+    assert outputs.item() == 0
+    assert state.memory.cells.flatten().tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+@pytest.mark.parametrize("access", ["soft", "sampled"])
+@pytest.mark.parametrize("addressing", SCHEMES)
+def test_scalar_cells(addressing, access, controller):
+    """W = 1: cells of one number, as the text contrasts them with vectors; steps, and a gradient that is finite."""
+    ntm = build(addressing=addressing, access=access, controller=controller, cell_width=1)
+    outputs, state, record = ntm.trace(sequence(), generator=generator())
+    assert state.memory.shape == (B, N, 1)
+    (outputs.square().mean() + (0 if record is None else record.log_prob.mean())).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in ntm.parameters() if parameter.grad is not None)
+    assert ntm.write_layer.weight.grad.abs().sum() > 0

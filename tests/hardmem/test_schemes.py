@@ -164,3 +164,47 @@ def test_unknown_scheme_lists_the_known_ones():
     """A wrong name is answered with the right ones."""
     with pytest.raises(ValueError, match=r"unknown addressing 'relative'; choose one of \['absolute', 'content-loc"):
         make_scheme("relative", N, W)
+
+
+@pytest.mark.parametrize("name", ["learned-address", "least-recently-used"])
+def test_learned_addresses_equal_the_paper_in_loops(name):
+    """Gulcehre et al. 2016 over four steps: scores, their moving average, and what the term takes off the weights."""
+    torch.manual_seed(0)
+    scheme, memory = make_scheme(name, N, W).double(), randn(B, N, W, seed=1)
+    previous, past = previous_address("soft"), None
+    average = torch.zeros(B, H, N, dtype=torch.float64)  # v
+    A = scheme.addresses.shape[1]
+    for t in range(4):
+        raw = 2 * randn(B, H, scheme.num_outputs, seed=t)
+        distribution, past = scheme.look(raw, previous, memory, past)
+        weights = soft(distribution, N)[0].weights
+        for b in range(B):
+            for h in range(H):
+                key, beta = raw[b, h, : A + W], 1 + F.softplus(raw[b, h, A + W])
+                cells = [torch.cat([scheme.addresses[n], memory[b, n]]) for n in range(N)]  # M = [A; C]
+                z = torch.stack([beta * (key @ cell) / (key.norm() * cell.norm()) for cell in cells])
+                gamma = raw[b, h, -1].sigmoid() if name == "least-recently-used" else 0.0
+                scores = [(z[n] - gamma * average[b, h, n]).exp() for n in range(N)]
+                torch.testing.assert_close(weights[b, h], torch.stack(scores) / sum(scores))
+                average[b, h] = 0.1 * average[b, h] + 0.9 * z.detach()
+        memory = memory + 0.1 * randn(B, N, W, seed=10 + t)
+    assert name == "learned-address" or not past.requires_grad
+
+
+def test_least_recently_used_by_hand():
+    """One key twice: what the first look was sure of has lost its lead at the second, if the head wants that."""
+    scheme = make_scheme("least-recently-used", 2, 1)
+    with torch.no_grad():
+        scheme.addresses.zero_()
+        scheme.addresses[0, 0] = scheme.addresses[1, 1] = 1
+    raw = torch.zeros(1, 1, scheme.num_outputs)
+    raw[..., 0], raw[..., -2], raw[..., -1] = 1, 9, 100  # the first cell's address, beta = 10, gamma = 1
+    previous, memory = HardAddress(torch.zeros(1, 1, dtype=torch.int64)), torch.zeros(1, 2, 1)
+    first, past = scheme.look(raw, previous, memory, None)
+    second, _ = scheme.look(raw, previous, memory, past)
+    lead = [-at.log_weights[0, 0].diff().item() for at in (first, second)]
+    assert lead[0] == pytest.approx(10, abs=1e-3)
+    assert lead[1] == pytest.approx(10 - 9, abs=1e-3)
+    raw[..., -1] = -100
+    second, _ = scheme.look(raw, previous, memory, past)
+    torch.testing.assert_close(second.log_weights, first.log_weights)
