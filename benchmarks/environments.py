@@ -66,8 +66,11 @@ class Cellless(AgentLearner):
 
 def gru_floor(env_id: str, updates: int = 150) -> float:
     """Mean share of right answers of a GRU without cells after a short training at the default preset."""
-    longest = make_dynamics(**ENVIRONMENTS[env_id]).task.max_length
-    config = AgentConfig(env=env_id, policy="gru", max_length=longest, start_length=longest, num_envs=256)
+    task = make_dynamics(**ENVIRONMENTS[env_id]).task
+    longest, symbols = task.max_length, task.num_symbols
+    config = AgentConfig(
+        env=env_id, policy="gru", num_symbols=symbols, max_length=longest, start_length=longest, num_envs=256
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         learner = Cellless(config)
@@ -89,10 +92,12 @@ def better(learner: Learner, generator: torch.Generator, max_length: int) -> flo
 
 def learn(env_id: str, seed: int) -> dict[str, float]:
     """Train at the easiest preset; greedy and sampled share of right answers on fresh problems, and the CPU time."""
-    longest = TASKS[ENVIRONMENTS[env_id]["task"]].presets["easiest"]["max_length"]
+    task = make_dynamics(**ENVIRONMENTS[env_id], preset="easiest").task
+    longest = task.max_length
     config = AgentConfig(
         env=env_id,
         preset="easiest",
+        num_symbols=task.num_symbols,
         max_length=longest,
         start_length=1,
         seed=seed,
@@ -113,7 +118,9 @@ def best_so_far(env_id: str) -> float:
     """Share of right answers at the default preset, all its lengths, after one short run with a curriculum."""
     task = make_dynamics(**ENVIRONMENTS[env_id]).task
     updates = DEFAULT_UPDATES_SELF_PACED if ENVIRONMENTS[env_id].get("self_paced") else DEFAULT_UPDATES
-    config = AgentConfig(env=env_id, max_length=task.max_length, start_length=1, max_updates=updates)
+    config = AgentConfig(
+        env=env_id, num_symbols=task.num_symbols, max_length=task.max_length, start_length=1, max_updates=updates
+    )
     learner, _ = train(config)
     return better(learner, torch.Generator().manual_seed(99), task.max_length)
 
@@ -146,7 +153,7 @@ def table(results: dict[str, Any]) -> str:
             str(rules.num_cells),
             str(rules.max_steps),
             f"{row['random']:.3f}" if "random" in row else "not measured",
-            f"{1 / rules.task.num_answers:.3f}",
+            f"{rules.task.memoryless:.3f}",
             f"{row['gru']:.3f}" if "gru" in row else "not measured",
             "1.0",
             learned,

@@ -140,7 +140,8 @@ class Dynamics:
         device: where all tensors live.
 
     Raises:
-        ValueError: if a name is unknown, a number is below 1, or the interface does not fit the task or the moves.
+        ValueError: if a name is unknown, a number is below 1, the interface does not fit the task or the moves, or
+            what is read shall be the answer where that has to be worked out.
     """
 
     def __init__(
@@ -162,6 +163,10 @@ class Dynamics:
         for name, chosen, choices in (("order", order, ORDERS), ("write", write, WRITES), ("emit", emit, EMITS)):
             if chosen not in choices:
                 raise ValueError(f"unknown {name} {chosen!r}; choose one of {list(choices)}")
+        if task.computed and emit == "read":
+            raise ValueError(
+                f'emit="read" answers with what a cell holds, and the answers of {task} have to be worked out'
+            )
         self.task = task
         self.num_cells = task.num_cells if num_cells is None else num_cells
         self.num_heads = num_heads

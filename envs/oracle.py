@@ -21,24 +21,28 @@ def best_action(rules: Dynamics, state: State) -> Tensor:
 
     What has to be kept goes where the head is, or where it moves to, as the order of a step has it. Where nothing is
     due, the head goes to the next empty cell. The return tells whether these cells and moves suffice.
+
+    Where a head writes before it moves and the input does not wait, two heads share the work: head 0 reads, and stays
+    where nothing is to be read; head 1 writes, and waits at the next empty cell.
     """
+    shared = rules.num_heads > 1 and not rules.moves_first and not rules.self_paced
     head, now = state.head[:, :1], state.clock.unsqueeze(1)  # (B, 1) twice
     shown = rules.contents.decode(state.script.shown)  # (B, T + 1, C)
     step = torch.arange(shown.shape[1], device=rules.device)  # (T + 1,)
     kept = rules.task.kept(shown.transpose(0, 1)).T  # (B, T + 1)
-    slot, is_new = _slots(rules, shown, kept)
+    slot, free = _slots(rules, shown, kept)
     visit = _visits(state.script.source, slot)
-    question = (
-        torch.where((shown > 0).any(dim=-1), step, -1).cummax(dim=1).values
-    )  # (B, T + 1): the last step not blank
+    told = (shown > 0).any(dim=-1)
+    told[:, 1:] &= (shown[:, 1:] != shown[:, :-1]).any(dim=-1)
+    question = torch.where(told, step, -1).cummax(dim=1).values  # (B, T + 1): the last step that shows something new
     if rules.moves_first and rules.emit == "read":  # what is read is where the head goes, not where it is
         visit, question = F.pad(visit, (1, -1), value=-1), F.pad(question, (1, -1), value=-1)
 
     storing, cell = kept.gather(1, now), slot.gather(1, now)  # (B, 1): what to do now, and where
-    used = (is_new & (step <= now if not rules.moves_first else step < now)).sum(dim=1, keepdim=True)
+    empty = free.gather(1, now if rules.moves_first else (now + 1).clamp(max=len(step) - 1))
     known = (visit >= 0) & (step > now) & (question <= now)
     goal = visit.gather(1, known.int().argmax(dim=1, keepdim=True))
-    goal = torch.where(known.any(dim=1, keepdim=True), goal, used.clamp(max=rules.num_cells - 1))
+    goal = torch.where(known.any(dim=1, keepdim=True), goal, head if shared else empty)
     if rules.moves_first:
         goal = torch.where(storing, cell, goal)
 
@@ -52,7 +56,8 @@ def best_action(rules: Dynamics, state: State) -> Tensor:
 
     memory = state.memory
     if not rules.moves_first:  # it moves over what it has just written
-        here = torch.arange(rules.num_cells, device=rules.device).unsqueeze(1) == head.T  # (N, B)
+        writer = state.head[:, 1:2] if shared else head
+        here = torch.arange(rules.num_cells, device=rules.device).unsqueeze(1) == writer.T  # (N, B)
         stored = torch.where(here & (storing & ~late).T, memory.era + state.shown, memory.cells)
         memory = memory._replace(cells=stored)
     address = rules.interface.towards(head, goal, memory)
@@ -66,35 +71,47 @@ def best_action(rules: Dynamics, state: State) -> Tensor:
     channel = rules.task.answer_channel
     content = rules.contents.symbol(state.shown, channel).unsqueeze(1) if rules.write == "symbol" else 1
     rest = state.head[:, 1:]
-    columns = [address, rules.interface.towards(rest, rest, memory), storing * ~late * content, torch.zeros_like(rest)]
+    goals = torch.cat([empty, rest[:, 1:]], dim=1) if shared else rest
+    writes = torch.zeros_like(state.head)
+    writes[:, int(shared)] = (storing * ~late * content)[:, 0]
+    columns = [address, rules.interface.towards(rest, goals, memory), writes]
     if rules.self_paced:
         columns.append((~late).long())
     if rules.emit == "symbol":
         answer = rules.contents.symbol(state.under[:, :1], channel) - 1
+        if rules.task.computed:
+            answer = _worked_out(state, now)
         columns.append(answer.clamp(0, rules.task.num_answers - 1))
     return torch.cat(columns, dim=1)
 
 
-def _slots(rules: Dynamics, shown: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-    """The cell for the content of each step, (B, T + 1), and whether the step is the first to need it.
+def _worked_out(state: State, now: Tensor) -> Tensor:
+    """The answer due now, (B, 1), to who reads the last of its sources now; the first there is to who does not."""
+    last = state.script.source[..., -1].gather(1, now)
+    read = (last >= 0) & (state.script.shown.gather(1, last.clamp(min=0)) == state.under[:, :1])
+    return torch.where(read, state.due.unsqueeze(1), 0)
 
-    Cells are taken in turn. Where the head can choose its cell once it sees a key, a key seen before gets its old one.
+
+def _slots(rules: Dynamics, shown: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """The cell for the content of each step, and for something new if it came then, (B, T + 1) each.
+
+    Cells are taken as the task has it; too many for them end up in the last. Where the head can choose its cell once it
+    sees a key, a key seen before gets its old one.
     """
-    is_new = kept
+
+    def places(new: Tensor) -> Tensor:
+        return rules.task.place(shown.transpose(0, 1), new.T).T.clamp(0, rules.num_cells - 1)
+
     keys = rules.task.key_channels
     chooses = rules.moves_first or rules.self_paced
     if not chooses or not keys or rules.task.answer_channel in keys:
-        return _in_turn(is_new, rules.num_cells), is_new
+        free = places(kept)
+        return free, free
     key = shown[..., keys[0] : keys[-1] + 1]  # (B, T + 1, K)
     same = (key.unsqueeze(1) == key.unsqueeze(2)).all(dim=-1) & kept.unsqueeze(1)
     first = same.int().argmax(dim=-1)  # (B, T + 1): the first step with this key
-    is_new = kept & (first == torch.arange(shown.shape[1], device=shown.device))
-    return _in_turn(is_new, rules.num_cells).gather(1, first), is_new
-
-
-def _in_turn(is_new: Tensor, num_cells: int) -> Tensor:
-    """Numbers from 0, one up at each new content, (B, T + 1); too many for the cells end up in the last."""
-    return (is_new.cumsum(dim=1) - 1).clamp(0, num_cells - 1)
+    free = places(kept & (first == torch.arange(shown.shape[1], device=shown.device)))
+    return free.gather(1, first), free
 
 
 def _visits(source: Tensor, slot: Tensor) -> Tensor:

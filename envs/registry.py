@@ -15,6 +15,8 @@ SEARCH: dict[str, Any] = {"interface": "tape", "self_paced": True}
 RANDOM_ACCESS: dict[str, Any] = {"interface": "random-access", "order": "move-answer-write"}
 ASSOCIATIVE: dict[str, Any] = {"interface": "associative", "order": "move-answer-write"}
 """Where facts have keys, a head first goes where the key shown says, and then writes what is shown."""
+TWO_HEADS: dict[str, Any] = {"interface": "random-access", "num_heads": 2}
+"""What has to be remembered and is in no cell, a second head can remember: the observation shows where it is."""
 
 ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "hardmem/Copy-v0": {"task": "copy", "interface": "tape"},
@@ -23,17 +25,30 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "hardmem/RepeatCopyRandomAccess-v0": {"task": "repeat-copy", "interface": "random-access"},
     "hardmem/Reverse-v0": {"task": "reverse", "interface": "tape"},
     "hardmem/ReverseRandomAccess-v0": {"task": "reverse", "interface": "random-access"},
+    "hardmem/ForwardReverse-v0": {"task": "forward-reverse", "interface": "tape"},
+    "hardmem/ForwardReverseRandomAccess-v0": {"task": "forward-reverse", **TWO_HEADS},
     "hardmem/SortRandomAccess-v0": {"task": "sort", "interface": "random-access"},
     "hardmem/Delay-v0": {"task": "delay", "interface": "tape"},
     "hardmem/DelayRandomAccess-v0": {"task": "delay", "interface": "random-access"},
     "hardmem/DuplicatedInput-v0": {"task": "duplicated-input", "interface": "tape"},
     "hardmem/DuplicatedInputRandomAccess-v0": {"task": "duplicated-input", "interface": "random-access"},
+    "hardmem/Stack-v0": {"task": "stack", "interface": "tape"},
+    "hardmem/StackRandomAccess-v0": {"task": "stack", "interface": "random-access"},
+    "hardmem/Queue-v0": {"task": "queue", "interface": "tape", "num_heads": 2},
+    "hardmem/QueueRandomAccess-v0": {"task": "queue", **TWO_HEADS},
+    "hardmem/Addition-v0": {"task": "addition", "interface": "tape"},
+    "hardmem/AdditionRandomAccess-v0": {"task": "addition", **TWO_HEADS},
+    "hardmem/Counting-v0": {"task": "counting", "interface": "tape"},
+    "hardmem/CountingRandomAccess-v0": {"task": "counting", **TWO_HEADS},
     "hardmem/FactRecall-v0": {"task": "fact-recall", **SEARCH},
     "hardmem/FactRecallRandomAccess-v0": {"task": "fact-recall", **RANDOM_ACCESS},
     "hardmem/FactRecallAssociative-v0": {"task": "fact-recall", **ASSOCIATIVE},
     "hardmem/SlotRecall-v0": {"task": "slot-recall", **SEARCH},
     "hardmem/SlotRecallRandomAccess-v0": {"task": "slot-recall", **RANDOM_ACCESS},
     "hardmem/SlotRecallAssociative-v0": {"task": "slot-recall", **ASSOCIATIVE},
+    "hardmem/Maze-v0": {"task": "maze", **SEARCH},
+    "hardmem/MazeRandomAccess-v0": {"task": "maze", **RANDOM_ACCESS},
+    "hardmem/MazeAssociative-v0": {"task": "maze", **ASSOCIATIVE},
     "hardmem/Overwrite-v0": {"task": "overwrite", **SEARCH},
     "hardmem/OverwriteRandomAccess-v0": {"task": "overwrite", **RANDOM_ACCESS},
     "hardmem/OverwriteAssociative-v0": {"task": "overwrite", **ASSOCIATIVE},

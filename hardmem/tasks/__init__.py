@@ -5,46 +5,63 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from hardmem.tasks.addition import Addition
 from hardmem.tasks.associative_recall import AssociativeRecall
 from hardmem.tasks.base import Problem, Task
 from hardmem.tasks.copy import Copy
+from hardmem.tasks.counting import Counting
 from hardmem.tasks.delay import Delay
 from hardmem.tasks.duplicated_input import DuplicatedInput
 from hardmem.tasks.encoding import bit_inputs, num_bits, one_hot, symbols_to_bits
 from hardmem.tasks.fact_recall import FactRecall
+from hardmem.tasks.forward_reverse import ForwardReverse
+from hardmem.tasks.maze import Maze
 from hardmem.tasks.multi_hop import MultiHop
 from hardmem.tasks.overwrite import Overwrite
+from hardmem.tasks.queue import Queue
 from hardmem.tasks.repeat_copy import RepeatCopy
 from hardmem.tasks.reverse import Reverse
 from hardmem.tasks.slot_recall import SlotRecall
 from hardmem.tasks.sort import Sort
+from hardmem.tasks.stack import Stack
 
 TASKS: dict[str, type[Task]] = {
+    "addition": Addition,
     "associative-recall": AssociativeRecall,
     "copy": Copy,
+    "counting": Counting,
     "delay": Delay,
     "duplicated-input": DuplicatedInput,
     "fact-recall": FactRecall,
+    "forward-reverse": ForwardReverse,
+    "maze": Maze,
     "multi-hop": MultiHop,
     "overwrite": Overwrite,
+    "queue": Queue,
     "repeat-copy": RepeatCopy,
     "reverse": Reverse,
     "slot-recall": SlotRecall,
     "sort": Sort,
+    "stack": Stack,
 }
 
 __all__ = [
     "TASKS",
+    "Addition",
     "AssociativeRecall",
     "Copy",
+    "Counting",
     "Delay",
     "DuplicatedInput",
     "FactRecall",
+    "ForwardReverse",
+    "Maze",
     "MultiHop",
     "Overwrite",
     "Problem",
+    "Queue",
 ]
-__all__ += ["RepeatCopy", "Reverse", "SlotRecall", "Sort", "Task"]
+__all__ += ["RepeatCopy", "Reverse", "SlotRecall", "Sort", "Stack", "Task"]
 __all__ += ["bit_inputs", "make_task", "num_bits", "one_hot", "symbols_to_bits"]
 
 

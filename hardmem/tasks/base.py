@@ -20,7 +20,8 @@ class Problem(NamedTuple):
         targets: the answer due at each step, (T, B); 0 where none is due.
         mask: whether an answer is due, (T, B), bool.
         source: the input steps whose content answers step t, (T, B, S), in the order they are needed. The last one
-            shows the answer itself. Where fewer than S are needed, -1 stands in front; where none is, everywhere.
+            shows the answer itself, unless it has to be worked out. Where fewer than S are needed, -1 stands in front;
+            where none is, everywhere.
     """
 
     inputs: Tensor
@@ -61,6 +62,9 @@ class Task(ABC):
     presets: ClassVar[dict[str, dict[str, Any]]] = {"default": {}}
     """A sweep of difficulties by name, from the easiest to the hardest: arguments that differ from the defaults."""
 
+    computed: ClassVar[bool] = False
+    """Whether an answer has to be worked out from what its sources show, rather than being what the last one shows."""
+
     def __post_init__(self) -> None:
         at_least(1, num_symbols=self.num_symbols)
         if not 1 <= self.min_length <= self.max_length:
@@ -85,6 +89,11 @@ class Task(ABC):
         return self.num_symbols
 
     @property
+    def memoryless(self) -> float:
+        """What the best policy earns that neither remembers nor counts steps: by default that of guessing."""
+        return 1 / self.num_answers
+
+    @property
     def answer_channel(self) -> int:
         """The input channel whose content is the answer: by default the last."""
         return len(self.input_sizes) - 1
@@ -101,6 +110,17 @@ class Task(ABC):
         """
         content = inputs[..., self.answer_channel]
         return (content >= 1) & (content <= self.num_answers)
+
+    def place(self, inputs: Tensor, new: Tensor) -> Tensor:
+        """The cell that what is shown at each step goes to, were it kept: (T, B, C) -> (T, B), by number.
+
+        What is shown at a step or later must not matter to it. By default cells are taken in turn.
+
+        Args:
+            inputs: (T, B, C).
+            new: which steps take a cell, (T, B), bool.
+        """
+        return new.cumsum(dim=0) - new.long()
 
     @property
     def dials(self) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class Facts(Dealt):
         keys = self._draw_keys(lengths.repeat(len(self.key_channels)), generator).split(num_problems)
         values = torch.randint(1, self.num_symbols + 1, keys[0].shape, generator=generator, device=device)
         facts = torch.stack([*keys, values], dim=-1)
-        asked = shuffled(lengths + self.distractors, self.max_length, generator)
+        asked = self._draw_asked(lengths, generator)
         kind = torch.randint(0, len(keys), asked.shape, generator=generator, device=device)
         answers = pick(facts, asked)
         cues = answers * (kind.unsqueeze(-1) == torch.arange(facts.shape[-1], device=device))
@@ -145,6 +145,10 @@ class Facts(Dealt):
     def _draw_keys(self, lengths: Tensor, generator: torch.Generator | None) -> Tensor:
         """Distinct keys, (B, max_length + distractors)."""
         return shuffled(torch.full_like(lengths, self.num_keys), self.max_length + self.distractors, generator) + 1
+
+    def _draw_asked(self, lengths: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Which facts are asked for, by number, (B, max_length); those beyond the lengths (B,) are of no account."""
+        return shuffled(lengths + self.distractors, self.max_length, generator)
 
     def _counts(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Facts, cues and hops of problems of these lengths, (B,) each."""

@@ -40,7 +40,7 @@ def uniform_actions(dynamics, num_envs, random):
 @pytest.mark.parametrize("options", [{}, {"num_heads": 2, "observable": True}])
 def test_numpy_plays_by_the_same_rules(env, options):
     """State, observation, reward, end and legal actions on arrays are those on tensors, to the last bit."""
-    dynamics = make_dynamics(**ENVIRONMENTS[env], max_length=4, **options)
+    dynamics = make_dynamics(**{**ENVIRONMENTS[env], "max_length": 4, **options})
     twin, random = dynamics.numpy(), generator(2)
     script = dynamics.script(dynamics.task.draw(5, generator=generator()))
     state, array_state = dynamics.begin(script), as_numpy(dynamics.begin(type(script)(*(f.clone() for f in script))))

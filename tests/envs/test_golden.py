@@ -15,17 +15,23 @@ from hardmem.envs import ENVIRONMENTS
 
 FOLDER = Path(__file__).parent / "golden"
 INPUTS = {
+    "addition": [2, 1, 2, 2],
     "associative-recall": [1, 2, 1],
     "copy": [4, 1, 7],
+    "counting": [2, 1, 2],
     "delay": [4, 1, 7],
     "duplicated-input": [4, 4, 1, 1, 7, 7],
     "fact-recall": [2, 1, 4, 1, 2, 7, 0, 2, 0],
+    "forward-reverse": [4, 1, 7],
+    "maze": [2, 1, 2, 0],
     "multi-hop": [2, 1, 4, 1, 2, 7, 2, 2, 0],
     "overwrite": [2, 4, 2, 7, 2, 0],
+    "queue": [4, 7, 9, 9],
     "repeat-copy": [4, 1, 10],
     "reverse": [4, 1, 7],
     "slot-recall": [2, 4, 1, 7, 2, 0],
     "sort": [4, 7, 1],
+    "stack": [4, 7, 9, 9],
 }
 
 
