@@ -12,12 +12,14 @@ from hardmem.tasks.copy import Copy
 from hardmem.tasks.counting import Counting
 from hardmem.tasks.delay import Delay
 from hardmem.tasks.duplicated_input import DuplicatedInput
+from hardmem.tasks.dynamic_ngrams import DynamicNGrams
 from hardmem.tasks.encoding import bit_inputs, num_bits, one_hot, symbols_to_bits
 from hardmem.tasks.fact_recall import FactRecall
 from hardmem.tasks.forward_reverse import ForwardReverse
 from hardmem.tasks.maze import Maze
 from hardmem.tasks.multi_hop import MultiHop
 from hardmem.tasks.overwrite import Overwrite
+from hardmem.tasks.priority_sort import PrioritySort
 from hardmem.tasks.queue import Queue
 from hardmem.tasks.repeat_copy import RepeatCopy
 from hardmem.tasks.reverse import Reverse
@@ -32,11 +34,13 @@ TASKS: dict[str, type[Task]] = {
     "counting": Counting,
     "delay": Delay,
     "duplicated-input": DuplicatedInput,
+    "dynamic-ngrams": DynamicNGrams,
     "fact-recall": FactRecall,
     "forward-reverse": ForwardReverse,
     "maze": Maze,
     "multi-hop": MultiHop,
     "overwrite": Overwrite,
+    "priority-sort": PrioritySort,
     "queue": Queue,
     "repeat-copy": RepeatCopy,
     "reverse": Reverse,
@@ -53,11 +57,13 @@ __all__ = [
     "Counting",
     "Delay",
     "DuplicatedInput",
+    "DynamicNGrams",
     "FactRecall",
     "ForwardReverse",
     "Maze",
     "MultiHop",
     "Overwrite",
+    "PrioritySort",
     "Problem",
     "Queue",
 ]

@@ -65,6 +65,10 @@ class Task(ABC):
     computed: ClassVar[bool] = False
     """Whether an answer has to be worked out from what its sources show, rather than being what the last one shows."""
 
+    shows_answers: ClassVar[bool] = True
+    """Whether what answers a question was shown before. If not, it can only be predicted, and optimal play is Bayes's:
+    the source of an answer is then evidence, and may be missing."""
+
     def __post_init__(self) -> None:
         at_least(1, num_symbols=self.num_symbols)
         if not 1 <= self.min_length <= self.max_length:

@@ -45,8 +45,13 @@ class Recitation(Dealt):
         """Which symbol, from 0, is asked for at the given turn of a recital: (K, T), lengths (K, 1) -> (K, T)."""
 
     @property
+    def num_markers(self) -> int:
+        """Symbols that are never asked for: the delimiters, and that of waiting where there is any."""
+        return self.max_repeats + (self.lag > 0)
+
+    @property
     def input_sizes(self) -> tuple[int, ...]:
-        return (self.num_symbols + self.max_repeats + (self.lag > 0),)
+        return (self.num_symbols + self.num_markers,)
 
     @property
     def num_steps(self) -> int:
@@ -85,18 +90,22 @@ class Recitation(Dealt):
 
     def _recite(self, symbols: Sequence[int], repeats: int, device: torch.device | str) -> Problem:
         """The one problem, (T, 1), that shows these symbols and asks for them so often."""
+        return self.lay_out(*self.layouts(self._dealt(symbols, repeats, device)))
+
+    def _dealt(self, symbols: Sequence[int], repeats: int, device: torch.device | str) -> Deal:
+        """A deal of the one problem that shows these symbols and asks for them so often."""
         if not self.min_length <= len(symbols) <= self.max_length:
             raise ValueError(f"the input must have {self.min_length} to {self.max_length} symbols, got {len(symbols)}")
         if not all(1 <= symbol <= self.num_symbols for symbol in symbols):
             raise ValueError(f"symbols must lie in 1 to {self.num_symbols}, got {list(symbols)}")
         padded = [*symbols, *[1] * (self.max_length - len(symbols))]
         length, times = torch.tensor([len(symbols)], device=device), torch.tensor([repeats], device=device)
-        return self.lay_out(*self.layouts(self._deal(torch.tensor([padded], device=device), length, times)))
+        return self._deal(torch.tensor([padded], device=device), length, times)
 
     def _deal(self, symbols: Tensor, lengths: Tensor, repeats: Tensor) -> Deal:
         """The rows: blank, symbols (B, max_length), of which the first `lengths` (B,) count, and all markers."""
         blank = torch.zeros_like(symbols[:, :1])
-        markers = torch.arange(self.num_symbols + 1, self.input_sizes[0] + 1, device=symbols.device)
+        markers = self.num_symbols + 1 + torch.arange(self.num_markers, device=symbols.device)
         rows = torch.cat([blank, symbols, markers.expand(len(symbols), -1)], dim=1).unsqueeze(-1)
         source = torch.arange(rows.shape[1], device=symbols.device) - 1  # the symbol in row r is shown at step r - 1
         case = (lengths - self.min_length) * self.max_repeats + repeats - 1

@@ -51,5 +51,4 @@ class Sort(Recitation):
 
     def layout(self, case: Tensor) -> Layout:
         shown, due = super().layout(case)
-        num_markers = self.input_sizes[0] - self.num_symbols
-        return Layout(shown, torch.where(due > 0, due + self.max_length + num_markers, 0))
+        return Layout(shown, torch.where(due > 0, due + self.max_length + self.num_markers, 0))

@@ -7,7 +7,16 @@ import json
 import pytest
 import torch
 
-from hardmem.tasks import TASKS, AssociativeRecall, Copy, Overwrite, Problem, make_task
+from hardmem.tasks import (
+    TASKS,
+    AssociativeRecall,
+    Copy,
+    DynamicNGrams,
+    Overwrite,
+    PrioritySort,
+    Problem,
+    make_task,
+)
 from hardmem.tasks.base import shuffled
 from hardmem.tasks.dealing import Deal, Dealt, pick
 
@@ -34,12 +43,15 @@ def test_problems_are_consistent(name, preset):
     assert (problem.inputs <= torch.tensor(task.input_sizes)).all()
     assert (problem.targets <= task.num_answers).all()
     torch.testing.assert_close(problem.mask, problem.targets > 0)
-    torch.testing.assert_close((problem.source >= 0).any(dim=-1), problem.mask)
     assert (problem.source >= -1).all()
     assert (problem.source < torch.arange(T)[:, None, None]).all()
+    has_source = (problem.source >= 0).any(dim=-1)
     content, last = problem.inputs[..., task.answer_channel], problem.source[..., -1]
-    if not task.computed:
+    if task.shows_answers:
+        torch.testing.assert_close(has_source, problem.mask)
+    if task.shows_answers and not task.computed:
         torch.testing.assert_close(content.gather(0, last.clamp(min=0)) * problem.mask, problem.targets)
+    assert (has_source <= problem.mask).all()
     assert problem.mask.any(dim=0).all(), "every problem asks something"
     assert problem.num_steps().max() == T, "the longest problem fills its steps"
     kept = task.kept(problem.inputs)
@@ -234,6 +246,8 @@ DRAWN = {  # the episodes of the docstrings: input, then channels, targets and s
         ".....4",
         ["-----2", "-----0"],
     ),
+    "dynamic-ngrams": ({}, [1, 2, 2, 1, 2, 2], ["12212"], ".2122", ["----2"]),
+    "priority-sort": ({}, [2, 4, 9, 7, 5, 1], ["295....", "4719..."], "....714", ["----120"]),
     "associative-recall": (
         {"max_length": 2, "item_length": 2, "num_symbols": 7},
         [4, 1, 7, 7, 1, 4, 7, 7],
@@ -274,7 +288,7 @@ def asked(rows):
     return rows[rows[:, 1] == 1, 0].unique().item()
 
 
-SHOWN = {  # the input that `problem` takes, from what a column (T, C) shows
+SHOWN = {  # the input that `problem` takes, from what a column (T, C) shows; where nothing answers, and the last answer
     "copy": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
     "delay": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
     "sort": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
@@ -288,6 +302,8 @@ SHOWN = {  # the input that `problem` takes, from what a column (T, C) shows
     "queue": lambda task, rows: rows[rows[:, 0] > 0, 0].tolist(),
     "maze": lambda task, rows: rows[rows.any(dim=1) & (rows[:, 0] <= task.num_keys)].flatten().tolist(),
     "associative-recall": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
+    "dynamic-ngrams": lambda task, rows: [s for s in rows[:, 0].tolist() if s],
+    "priority-sort": lambda task, rows: rows[rows[:, 0] > 0].flatten().tolist(),
 }
 
 
@@ -298,7 +314,9 @@ def test_what_is_drawn_is_what_its_input_builds(name):
     problem = task.draw(50, generator=generator())
     shown = SHOWN.get(name, lambda task, rows: rows[rows.any(dim=1)].flatten().tolist())
     for column in range(50):
-        single = task.problem(shown(task, problem.inputs[:, column]))
+        symbols = shown(task, problem.inputs[:, column])
+        last = problem.targets[problem.mask[:, column], column][-1].item()
+        single = task.problem(symbols if task.shows_answers else [*symbols, last])
         for field, one in zip(problem, single, strict=True):
             torch.testing.assert_close(field[:, column : column + 1], one, rtol=0, atol=0)
 
@@ -311,7 +329,8 @@ def test_without_memory_the_best_answer_earns_what_is_stated(name):
     """
     task = make_task(name)
     problem = task.draw(4000, generator=generator())
-    assert (problem.inputs[problem.mask] == 0).all()
+    if task.shows_answers:
+        assert (problem.inputs[problem.mask] == 0).all()
     answers = torch.arange(1, task.num_answers + 1).unsqueeze(1)
     right = (problem.targets.T.unsqueeze(1) == answers).sum(dim=2) / problem.mask.sum(dim=0).unsqueeze(1)  # (B, V)
     mean, error = right.mean(dim=0), right.std(dim=0) / 4000**0.5
@@ -324,7 +343,7 @@ def test_lag_pushes_the_questions_back():
     """Three steps of waiting: shown as the largest symbol where a head has to tell them from the recital."""
     problem = Copy(num_symbols=8, max_length=2, lag=3).problem([4, 1])
     assert problem.inputs[:, 0, 0].tolist() == [4, 1, 10, 10, 10, 9, 0, 0]
-    for name in ("fact-recall", "slot-recall", "overwrite", "multi-hop", "associative-recall"):
+    for name in ("fact-recall", "slot-recall", "overwrite", "multi-hop", "associative-recall", "priority-sort"):
         soon, late = make_task(name), make_task(name, lag=3)
         assert late.num_steps == soon.num_steps + 3
         first, later = (task.draw(20, generator=generator()) for task in (soon, late))
@@ -349,6 +368,55 @@ def test_items_are_distinct():
     items = inputs[:27].reshape(9, 3, 200)
     codes = items[:, 1] * 3 + items[:, 2]
     assert codes.sort(dim=0).values.diff(dim=0).min() > 0
+
+
+def beta_moments(ones: int, zeros: int) -> float:
+    """E[p^ones (1 - p)^zeros], p of Beta(1/2, 1/2): p is the squared sine of a uniform angle, and the sum is exact."""
+    angles = (torch.arange(64, dtype=torch.float64) + 0.5) * torch.pi / 64
+    return float((angles.sin() ** (2 * ones) * angles.cos() ** (2 * zeros)).mean())
+
+
+def test_ngrams_follow_the_posterior_of_their_table():
+    """All sequences of 5 bits after a context of 1: their probability under a table of Beta(1/2, 1/2), integrated.
+
+    The product of the `predictive` of every bit is that integral; and drawn sequences come as often (5 deviations).
+    """
+    task, draws = DynamicNGrams(context=1, min_length=4, max_length=4), 20_000
+    drawn = task.draw(draws, generator=generator())
+    sequences = torch.cat([drawn.inputs[..., 0], drawn.targets[-1:]]).T  # (B, 5)
+    total = 0.0
+    for bits in itertools.product((1, 2), repeat=5):
+        pairs = list(itertools.pairwise(bits))
+        exact = 0.5  # of the first bit
+        for context in (1, 2):
+            exact *= beta_moments(pairs.count((context, 2)), pairs.count((context, 1)))
+        problem = task.problem(bits)
+        chance = task.predictive(problem.inputs).gather(-1, problem.targets.unsqueeze(-1) - 1).prod() / 2
+        assert float(chance) == pytest.approx(exact, rel=1e-6)
+        share = (sequences == torch.tensor(bits)).all(dim=1).float().mean()
+        assert abs(share - exact) < 5 * (exact * (1 - exact) / draws) ** 0.5
+        total += exact
+    assert total == pytest.approx(1)
+
+
+def test_the_best_guess_at_ngrams():
+    """At the default preset it is right as often as the docstring says."""
+    task = DynamicNGrams()
+    problem = task.draw(4000, generator=generator())
+    likely = task.predictive(problem.inputs).argmax(dim=-1) + 1
+    right = (likely == problem.targets) & problem.mask
+    assert float(right.sum() / problem.mask.sum()) == pytest.approx(0.7175, abs=0.008)
+    assert float((right.sum(dim=0) / problem.mask.sum(dim=0)).mean()) == pytest.approx(0.68, abs=0.015)
+
+
+def test_priorities_of_the_top():
+    """The five of the highest priorities are asked for, in their order, whatever the rest is."""
+    problem = PrioritySort(top=5, min_length=8, max_length=8).draw(50, generator=generator())
+    priorities, symbols = problem.inputs[:8].unbind(-1)
+    order = priorities.argsort(dim=0, descending=True)[:5]
+    assert (problem.mask.sum(dim=0) == 5).all()
+    torch.testing.assert_close(problem.targets[9:14], symbols.gather(0, order), rtol=0, atol=0)
+    torch.testing.assert_close(problem.source[9:14, :, 0], order, rtol=0, atol=0)
 
 
 def test_copy_is_uniform_over_lengths_and_symbols():
@@ -398,6 +466,12 @@ def test_copy_is_uniform_over_lengths_and_symbols():
         ("associative-recall", [1, 2, 3, 1], "2 to 5 items and the one asked about, of 3 symbols each, got 4"),
         ("associative-recall", [1, 1, 1, 2, 2, 2, 2, 2, 2], "one but the last asked about"),
         ("associative-recall", [9], "1 to 8"),
+        ("dynamic-ngrams", [1, 2], "3 to 6 symbols, the first context included, got 2"),
+        ("dynamic-ngrams", [1, 2, 3], r"1 to 2, got \[1, 2, 3\]"),
+        ("priority-sort", [1, 2, 3], "pairs of a priority and a symbol, got 3 numbers"),
+        ("priority-sort", [33, 2], r"priorities must lie in 1 to 32, got \[33\]"),
+        ("priority-sort", [5, 2, 5, 3], r"priorities must be distinct, got \[5, 5\]"),
+        ("priority-sort", [5, 9], r"symbols must lie in 1 to 8, got \[9\]"),
     ],
 )
 def test_inputs_out_of_range_are_refused(name, symbols, message):
@@ -422,6 +496,10 @@ def test_inputs_out_of_range_are_refused(name, symbols, message):
         ("maze", {"num_keys": 4}, r"at least max_length \+ distractors = 5, got 4"),
         ("associative-recall", {"item_length": 1, "max_length": 8}, "must be more than max_length=8"),
         ("associative-recall", {"item_length": 0}, "item_length must be at least 1, got 0"),
+        ("dynamic-ngrams", {"context": 0}, "context must be at least 1, got 0"),
+        ("dynamic-ngrams", {"context": 13}, r"must be at most 4096, got 2 \*\* 13"),
+        ("priority-sort", {"top": 0}, "top must be at least 1, got 0"),
+        ("priority-sort", {"num_priorities": 9}, "num_priorities must be at least max_length = 10, got 9"),
     ],
 )
 def test_dials_out_of_range_are_refused(name, difficulty, message):
