@@ -38,8 +38,8 @@ class ForwardReverse(Recitation):
     }
 
     @property
-    def input_sizes(self) -> tuple[int, ...]:
-        return (self.num_symbols + 2 + (self.lag > 0),)
+    def num_markers(self) -> int:
+        return 2 + (self.lag > 0)
 
     @property
     def num_steps(self) -> int:
