@@ -17,6 +17,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from hardmem.envs.dynamics import Dynamics
+from hardmem.envs.endless import EndlessEpisodes
 from hardmem.envs.episodes import Episodes
 from hardmem.envs.formats import Format
 from hardmem.envs.rendering import RENDER_MODES, Frame, render
@@ -119,6 +120,8 @@ class SingleEnv(gym.Env[Any, Any]):
         _require_start(self._episodes)
         reward, terminated, truncated = self._episodes.advance(self.format.factors(np.asarray(action)[None]))
         observation, info = self._look()
+        if terminated[0] or truncated[0]:
+            info |= {name: values[0].item() for name, values in self._report().items()}
         return observation, float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def action_masks(self) -> Array:
@@ -140,6 +143,10 @@ class SingleEnv(gym.Env[Any, Any]):
         _require_start(self._episodes)
         return self._frame(0, self.render_mode)
 
+    def _report(self) -> dict[str, Array]:
+        """What is to be said of an episode at its end, by name, (1,) each; nothing by default."""
+        return {}
+
     def _look(self) -> tuple[Any, dict[str, Any]]:
         info = {"action_mask": self.format.masks(self._episodes.legal())[0]} if self.mask_info else {}
         return self.format.observation(self._episodes.observe()[0]), info
@@ -152,6 +159,9 @@ class TaskEnv(SingleEnv):
 
     Args:
         task: a name from `TASKS`.
+        endless: go on to a problem one longer after each that was faultless, from the shortest length to the longest,
+            and end with the first that was not. `info["span"]` at the end is the longest solved; see
+            `EndlessEpisodes`.
         observation: "box" or "dict"; see `Format`.
         action: "multi-discrete" or "discrete".
         mask_info: put the legal actions into `info["action_mask"]`, as `action_space.sample(mask=...)` takes them.
@@ -171,6 +181,7 @@ class TaskEnv(SingleEnv):
         self,
         task: str = "copy",
         *,
+        endless: bool = False,
         observation: str = "box",
         action: str = "multi-discrete",
         mask_info: bool = False,
@@ -180,8 +191,16 @@ class TaskEnv(SingleEnv):
         self.dynamics = make_dynamics(task, **kwargs)
         self.metadata = {**self.metadata, "dials": self.dynamics.task.dials}
         format = Format(self.dynamics, 1, observation, action)
-        episodes = Episodes(self.dynamics, 1)
+        episodes = (EndlessEpisodes if endless else Episodes)(self.dynamics, 1)
         super().__init__(episodes, format, partial(render, episodes), mask_info=mask_info, render_mode=render_mode)
+
+    @property
+    def span(self) -> int:
+        """The longest level solved in the endless episode under way; 0 for none."""
+        return int(_spans(self._episodes)[0])
+
+    def _report(self) -> dict[str, Array]:
+        return {"span": _spans(self._episodes)} if isinstance(self._episodes, EndlessEpisodes) else {}
 
 
 class NativeVectorEnv(VectorEnv[Any, Any, Array]):
@@ -252,9 +271,9 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
             reward[waiting], terminated[waiting], truncated[waiting] = 0.0, False, False
         self._ended = np.flatnonzero(terminated | truncated)
 
-        final: dict[str, Any] = {}
+        final: dict[str, Any] = self._final_report(self._ended) if len(self._ended) else {}
         if len(self._ended) and self.autoreset_mode is AutoresetMode.SAME_STEP:
-            final = self._final_info(self._ended)
+            final = self._final_info(self._ended, final)
             self._episodes.restart(self._ended)
             self._ended = self._ended[:0]
         observation = self.format.observation(self._episodes.observe())
@@ -286,14 +305,26 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
             raise RuntimeError("reset_mask was given before the first reset: reset without it first")
         return np.flatnonzero(mask)
 
-    def _final_info(self, which: Array) -> dict[str, Any]:
-        """The last observations of the episodes that have just ended, as Gymnasium's own vectors report them."""
+    def _report(self) -> dict[str, Array]:
+        """What is to be said of episodes at their end, by name, (B,) each; nothing by default."""
+        return {}
+
+    def _final_report(self, which: Array) -> dict[str, Any]:
+        """That of the episodes that have just ended, each beside its mask; zeros stand for the others."""
+        ended = np.isin(np.arange(self.num_envs), which)
+        final: dict[str, Any] = {}
+        for name, values in self._report().items():
+            final |= {name: values * ended, f"_{name}": ended.copy()}
+        return final
+
+    def _final_info(self, which: Array, report: dict[str, Any]) -> dict[str, Any]:
+        """What is left of the episodes that have just ended, as Gymnasium's own vectors report it."""
         observation, final = self._episodes.observe(), np.full(self.num_envs, None, dtype=object)
         for place in which:
             final[place] = self.format.observation(observation[place].copy())
         ended = np.zeros(self.num_envs, dtype=np.bool_)
         ended[which] = True
-        return {"final_obs": final, "_final_obs": ended, "final_info": {}, "_final_info": ended.copy()}
+        return {"final_obs": final, "_final_obs": ended, "final_info": report, "_final_info": ended.copy()}
 
     def _info(self) -> dict[str, Any]:
         return {"action_mask": self.format.masks(self._episodes.legal())} if self.mask_info else {}
@@ -309,7 +340,8 @@ class TaskVectorEnv(NativeVectorEnv, VectorEnv[Any, Any, Array]):  # directly: s
             action and returns the first observation of a new one. SAME_STEP: the new one starts at once and the last
             observation is in `info["final_obs"]`. DISABLED: `reset(options={"reset_mask": mask})` starts new ones.
         max_episode_steps: after how many steps an episode is truncated; never by default.
-        observation, action, mask_info, render_mode, kwargs: as `TaskEnv` takes them.
+        endless, observation, action, mask_info, render_mode, kwargs: as `TaskEnv` takes them. What `TaskEnv` says in
+            `info` is there, or under SAME_STEP in `info["final_info"]`, as an array beside its mask `"_span"`.
 
     Raises:
         ValueError: if a name is unknown or a number out of range.
@@ -322,6 +354,7 @@ class TaskVectorEnv(NativeVectorEnv, VectorEnv[Any, Any, Array]):  # directly: s
         *,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        endless: bool = False,
         observation: str = "box",
         action: str = "multi-discrete",
         mask_info: bool = False,
@@ -331,7 +364,7 @@ class TaskVectorEnv(NativeVectorEnv, VectorEnv[Any, Any, Array]):  # directly: s
         at_least(1, num_envs=num_envs)
         self.dynamics = make_dynamics(task, **kwargs)
         self.metadata = {**TaskEnv.metadata, "dials": self.dynamics.task.dials}
-        episodes = Episodes(self.dynamics, num_envs, max_episode_steps)
+        episodes = (EndlessEpisodes if endless else Episodes)(self.dynamics, num_envs, max_episode_steps)
         super().__init__(
             episodes,
             Format(self.dynamics, num_envs, observation, action),
@@ -340,6 +373,20 @@ class TaskVectorEnv(NativeVectorEnv, VectorEnv[Any, Any, Array]):  # directly: s
             mask_info=mask_info,
             render_mode=render_mode,
         )
+
+    @property
+    def span(self) -> Array:
+        """The longest levels solved in the endless episodes under way, (B,); 0 for none."""
+        return _spans(self._episodes)
+
+    def _report(self) -> dict[str, Array]:
+        return {"span": _spans(self._episodes)} if isinstance(self._episodes, EndlessEpisodes) else {}
+
+
+def _spans(episodes: Play) -> Array:
+    if not isinstance(episodes, EndlessEpisodes):
+        raise AttributeError("only endless episodes have a span: pass endless=True")
+    return episodes.span.copy()
 
 
 def _warn_if_cut(spec: EnvSpec | None, longest: int) -> None:

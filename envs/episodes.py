@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,39 @@ STEPS_AHEAD = 2**15
 """Steps of problems drawn at once: enough that drawing is paid once for many episodes, little enough to stay cached."""
 
 
+class Supply:
+    """Problems of one kind, drawn many at once and handed out in order: a vector of any size gets the same ones.
+
+    Args:
+        draw: draws so many, as tensors.
+        block: how many at once.
+    """
+
+    def __init__(self, draw: Callable[[int, torch.Generator], Script], block: int) -> None:
+        self._draw, self._block = draw, max(1, block)
+        self._generator = torch.Generator()
+        self._ahead: Script | None = None
+        self._taken = 0
+
+    def seed(self, np_random: np.random.Generator) -> None:
+        """Derive torch's generator from Gymnasium's, so that `reset(seed=)` fixes both."""
+        self._generator.manual_seed(int(np_random.integers(2**63 - 1)))
+        self._ahead = None
+
+    def take(self, count: int) -> Script:
+        """The next problems, as arrays: views, to be copied."""
+        pieces: list[Any] = []
+        while count:
+            if self._ahead is None or self._taken == self._block:
+                self._ahead, self._taken = as_numpy(self._draw(self._block, self._generator)), 0
+            first, self._taken = self._taken, min(self._taken + count, self._block)
+            pieces.append([field[first : self._taken] for field in self._ahead])
+            count -= self._taken - first
+        return Script(*(pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces, strict=True))))
+
+
 class Episodes:
     """B episodes that an adapter steps, restarts one by one and looks at.
-
-    Problems are drawn many at once and handed out in order: a vector of any size gets the same ones.
 
     Args:
         dynamics: the rules.
@@ -39,16 +69,13 @@ class Episodes:
         self.dynamics = dynamics
         self.num_envs = num_envs
         if dynamics.self_paced:
-            max_steps = min(dynamics.max_steps, max_steps or dynamics.max_steps)
-        elif max_steps is not None and max_steps >= dynamics.max_steps:
+            max_steps = min(self.longest, max_steps or self.longest)
+        elif max_steps is not None and max_steps >= self.longest:
             max_steps = None  # it ends by itself before
         self.max_steps = max_steps
         self.started = False
         self._rules: Any = dynamics.numpy()  # typed for tensors, here on arrays
-        self._generator = torch.Generator()
-        self._ahead: Script | None = None
-        self._taken = 0
-        self._block = max(1, STEPS_AHEAD // dynamics.task.num_steps)
+        self._supply = Supply(dynamics.draw, STEPS_AHEAD // dynamics.task.num_steps)
         self._age = np.zeros(num_envs, dtype=np.int64)
         self._never = np.zeros(num_envs, dtype=np.bool_)
 
@@ -58,9 +85,8 @@ class Episodes:
         return self.dynamics.max_steps
 
     def seed(self, np_random: np.random.Generator) -> None:
-        """Derive torch's generator from Gymnasium's, so that `reset(seed=)` fixes both."""
-        self._generator.manual_seed(int(np_random.integers(2**63 - 1)))
-        self._ahead = None
+        """Draw problems from here on as it says."""
+        self._supply.seed(np_random)
 
     def start(self, symbols: list[int] | None = None) -> None:
         """Start all episodes, with fresh problems or all with the one that shows the given symbols.
@@ -69,7 +95,7 @@ class Episodes:
             ValueError: if the task has no such problem.
         """
         if symbols is None:
-            script = Script(*(field.clone() for field in as_torch(self._take(self.num_envs))))
+            script = Script(*(field.clone() for field in as_torch(self._supply.take(self.num_envs))))
         else:
             script = self.dynamics.script(self.dynamics.task.problem(symbols).repeat(self.num_envs))
         self.state = as_numpy(self.dynamics.begin(script))
@@ -80,17 +106,16 @@ class Episodes:
     def restart(self, which: Array) -> None:
         """Start fresh problems in the places `which` (K,)."""
         if len(which):
-            self.state = self._rules.replace(self.state, which, self._take(len(which)))
+            self.state = self._rules.replace(self.state, which, self._supply.take(len(which)))
             self._age[which] = 0
 
     def advance(self, action: Array) -> tuple[Array, Array, Array]:
         """Play one step with actions (B, A); returns reward, terminated and truncated, (B,) each."""
         self.state, reward, terminated = self._rules.advance(self.state, action)
         self.action = action
-        if self.max_steps is None:
-            return reward, terminated, self._never.copy()
-        self._age += 1
-        return reward, terminated, (self._age >= self.max_steps) & ~terminated
+        if self.max_steps is not None:
+            self._age += 1
+        return reward, terminated, self._cut_off(terminated)
 
     def observe(self) -> Array:
         """The observations (B, O), in an array of their own."""
@@ -111,16 +136,6 @@ class Episodes:
         """The best actions (B, A), from the full state."""
         return self.dynamics.oracle(as_torch(self.state)).numpy()
 
-    def _take(self, count: int) -> Script:
-        """The next problems; views, to be copied."""
-        pieces: list[Any] = []
-        while count:
-            if self._ahead is None or self._taken == self._block:
-                self._ahead, self._taken = self._draw(), 0
-            first, self._taken = self._taken, min(self._taken + count, self._block)
-            pieces.append([field[first : self._taken] for field in self._ahead])
-            count -= self._taken - first
-        return Script(*(pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces, strict=True))))
-
-    def _draw(self) -> Script:
-        return as_numpy(self.dynamics.draw(self._block, self._generator))
+    def _cut_off(self, terminated: Array) -> Array:
+        """Which episodes are over without having ended, (B,)."""
+        return self._never.copy() if self.max_steps is None else (self._age >= self.max_steps) & ~terminated

@@ -87,6 +87,9 @@ class SB3VecEnv(VecEnv):
             infos[place] = {
                 "TimeLimit.truncated": bool(truncated[place]),
                 "terminal_observation": final["final_obs"][place],
+                **{
+                    name: said[place] for name, said in final["final_info"].items() if f"_{name}" in final["final_info"]
+                },
                 "episode": {"r": float(self._returns[place]), "l": int(self._lengths[place]), "t": elapsed},
             }
         self._returns[done], self._lengths[done] = 0.0, 0
