@@ -47,6 +47,12 @@ class TrainConfig:
     """Updates until the step size has its final value; 0 to keep the first one for good."""
     max_grad_norm: float = 1.0
     """The gradient is scaled down to this norm."""
+    estimator: str = "cost-to-go"
+    """How random choices are judged: names from `ESTIMATES` joined by "+", as in "all-action+settled-returns"."""
+    discount: float = 0.99
+    """Weight of costs a step later, in [0, 1], for the estimators "discounted" and "gae"."""
+    trace_decay: float = 0.95
+    """Lambda of "gae", in [0, 1]: 1 trusts the critic with nothing, 0 with all but the next step."""
     baseline: str = "leave-one-out"
     """What is subtracted from the cost-to-go of the random choices: a name from `BASELINES`."""
     group_size: int = 8
@@ -82,6 +88,9 @@ class TrainConfig:
         for name in ("learning_rate", "learning_rate_final", "max_grad_norm", "promote_at"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("discount", "trace_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         for name in ("min_length", "start_length"):
             if getattr(self, name) > self.max_length:
                 raise ValueError(f"{name} must not exceed max_length, got {getattr(self, name)} and {self.max_length}")
@@ -96,11 +105,20 @@ class AgentConfig(TrainConfig):
     preset: str = "default"
     """Difficulty of the environment's task, apart from num_symbols and the lengths: a name from its `presets`."""
     policy: str = "feed-forward"
-    """The policy's body: a name from `CONTROLLERS`."""
+    """The policy's body: "feed-forward", "gru", "lstm", or "ntm", which draws where its own head goes."""
     gated: bool = True
     """Whether a recurrent body starts behind a shut gate, so that what is kept is kept in cells."""
     hidden_size: int = 64
     """Width of the policy's body."""
+    num_cells: int = 16
+    """Cells of an "ntm" policy."""
+    cell_width: int = 16
+    """Width of its cells."""
+    addressing: str = "head-moves"
+    """How its head addresses them: a name from `SCHEMES`."""
+    mask_actions: bool = False
+    """Whether only choices that the environment calls worth making are made. Masks of other environments' own are
+    always obeyed."""
     num_envs: int = 512
     """Episodes per update, a multiple of group_size."""
     entropy_coef: float = 0.01
@@ -108,7 +126,7 @@ class AgentConfig(TrainConfig):
     def __post_init__(self) -> None:
         """Check what the base class does, and the sizes of this one."""
         super().__post_init__()
-        check_at_least_one(self, "hidden_size", "num_envs")
+        check_at_least_one(self, "hidden_size", "num_cells", "cell_width", "num_envs")
         if self.num_envs % self.group_size:
             raise ValueError(f"num_envs must be a multiple of group_size={self.group_size}, got {self.num_envs}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -14,11 +15,12 @@ from torch import Tensor
 
 from hardmem.access import AccessRecord
 from hardmem.agents.config import AgentConfig
+from hardmem.agents.estimates import Estimate, Played
 from hardmem.agents.learner import Batch, Generators, Score, Stage
-from hardmem.agents.policies import Policy, choose
+from hardmem.agents.policies import among_legal, choose, joined, make_policy, side_by_side
 from hardmem.agents.reinforce import PolicyLearner
-from hardmem.baselines import make_baseline
 from hardmem.envs import ENVIRONMENTS
+from hardmem.estimators import cost_to_go
 
 MAX_STEPS = 1000
 """Episodes are cut after so many steps where an environment names no time limit of its own."""
@@ -64,19 +66,39 @@ class GymnasiumLearner(PolicyLearner):
         else:
             raise ValueError(f"{config.env!r} must have Discrete or flat MultiDiscrete actions, got {action}")
         size, sizes = int(np.prod(observation.shape)), [int(number) for number in self._sizes]
-        self.policy = Policy(size, sizes, config.policy, config.hidden_size, gated=config.gated)
-        self.baseline = make_baseline(
-            config.baseline, num_features=config.hidden_size, group_size=config.group_size, offers=("state",)
+        self.policy = make_policy(config, size, sizes)
+        self.estimate = Estimate(
+            config,
+            group_size=config.group_size,
+            features={"state": config.hidden_size, "greedy": 1},
+            num_choices=() if config.policy == "ntm" else sizes,
+            spread_draws=True,
         )
+        self.baseline = self.estimate.make_baseline(config.group_size)
         self.to(device)
         spec = self.envs.spec
         self.max_steps = MAX_STEPS if spec is None or spec.max_episode_steps is None else spec.max_episode_steps
         self.threshold = None if spec is None else spec.reward_threshold
 
     def batch(self, stage: Stage, generators: Generators) -> Batch:
-        group = self.config.group_size
-        record, reward, features, mask = self.play(generators.problems, generators.choices, group_size=group)
-        return self.learn(record, reward, features, mask, stage, steps=int(mask.sum()))
+        seeds = self._seeds(generators.problems)
+        keep = self.estimate.needs_log_weights
+        played, features = self.play(seeds, generators.choices, strata=self.estimate.strata, keep=keep)
+        steps, compared, greedy = int(played.mask.sum()), 0, features
+        if self.baseline.judges_by == "greedy":
+            with torch.no_grad():
+                other = self.play(seeds, None, greedy=True)[0]
+            compared, steps = self.config.num_envs, steps + int(other.mask.sum())
+            greedy = _fit(cost_to_go(other.cost), len(played.mask)).unsqueeze(-1)
+        given = {"state": features.detach(), "greedy": greedy}
+        return self.learn(played, given.__getitem__, stage, steps=steps, greedy_rollouts=compared)
+
+    def _seeds(self, generator: torch.Generator) -> list[int]:
+        """One for each environment, the same for the copies of a problem."""
+        group_size = self.config.group_size
+        seeds = torch.randint(2**31, (self.envs.num_envs // group_size,), generator=generator, device=generator.device)
+        numbers: list[int] = seeds.repeat_interleave(group_size).tolist()
+        return numbers
 
     def score(
         self,
@@ -99,38 +121,47 @@ class GymnasiumLearner(PolicyLearner):
         returns: list[Tensor] = []
         with torch.no_grad():
             while sum(map(len, returns)) < num_problems:
-                returns.append(self.play(generator, generator, greedy=greedy)[1].sum(dim=0))
+                seeds = torch.randint(2**31, (self.envs.num_envs,), generator=generator, device=generator.device)
+                returns.append(-self.play(seeds.tolist(), generator, greedy=greedy)[0].cost.sum(dim=0))
         share = float((torch.cat(returns)[:num_problems] >= self.threshold).double().mean())
         return Score(share, share)
 
     def play(
-        self, problems: torch.Generator, choices: torch.Generator | None, *, group_size: int = 1, greedy: bool = False
-    ) -> tuple[AccessRecord, Tensor, Tensor, Tensor]:
-        """Play fresh episodes to their ends: record (T, B, A), reward (T, B), features (T, B, D), mask (T, B)."""
+        self,
+        seeds: Sequence[int],
+        choices: torch.Generator | None,
+        *,
+        greedy: bool = False,
+        strata: int = 1,
+        keep: bool = False,
+    ) -> tuple[Played, Tensor]:
+        """Play episodes, reset with these seeds, to their ends: what was done, and features (T, B, D)."""
         num_envs, device = self.envs.num_envs, self.policy.head.weight.device
-        seeds = torch.randint(2**31, (num_envs // group_size,), generator=problems, device=problems.device)
-        observation, info = self.envs.reset(seed=seeds.repeat_interleave(group_size).tolist())
+        observation, info = self.envs.reset(seed=list(seeds))
         hidden, running = self.policy.initial_hidden(num_envs), np.ones(num_envs, dtype=np.bool_)
         records: list[AccessRecord] = []
-        rewards: list[Tensor] = []
-        features: list[Tensor] = []
-        masks: list[Tensor] = []
+        rewards, features, masks, log_weights = list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
         while running.any() and len(rewards) < self.max_steps:
             seen = torch.as_tensor(observation.reshape(num_envs, -1), dtype=torch.float32, device=device)
-            log_probs, body_features, hidden = self.policy(seen, hidden)
-            record = choose(self._legal(log_probs, info), choices, greedy=greedy)
+            log_probs, body_features, hidden = self.policy(seen, hidden, choices, greedy=greedy)
+            legal = self._legal(log_probs, info)
+            record = choose(legal, choices, greedy=greedy, strata=strata)
             action = record.index.cpu().numpy() + self._first
             single = isinstance(self.envs.single_action_space, Discrete)
             observation, reward, terminated, truncated, info = self.envs.step(action[:, 0] if single else action)
             # An environment that has ended starts anew while the others play on: that is masked out.
             now = torch.as_tensor(running, dtype=torch.float32, device=device)
-            records.append(AccessRecord(record.index, record.log_prob * now[:, None], record.entropy * now[:, None]))
+            index, log_prob, entropy = joined(record, self.policy.own_choices(hidden))
+            records.append(AccessRecord(index, log_prob * now[:, None], entropy * now[:, None]))
             rewards.append(torch.as_tensor(reward, dtype=torch.float32, device=device) * now)
             features.append(body_features)
             masks.append(now)
+            if keep:
+                log_weights.append(side_by_side(legal))
             running &= ~(terminated | truncated)
-        index, log_prob, entropy = (torch.stack(field) for field in zip(*records, strict=True))
-        return AccessRecord(index, log_prob, entropy), torch.stack(rewards), torch.stack(features), torch.stack(masks)
+        record = AccessRecord(*(torch.stack(field) for field in zip(*records, strict=True)))
+        kept = torch.stack(log_weights) if keep else None
+        return Played(record, -torch.stack(rewards), torch.stack(masks), kept), torch.stack(features)
 
     def _legal(self, log_probs: list[Tensor], info: dict[str, Any]) -> list[Tensor]:
         """Log-probabilities among the legal choices alone, where the environment says which those are."""
@@ -141,14 +172,15 @@ class GymnasiumLearner(PolicyLearner):
         everything = np.ones(int(self._sizes.sum()), dtype=np.bool_)
         masks = np.stack([row if said else everything for row, said in zip(rows, given, strict=True)])
         legal = torch.as_tensor(masks, device=log_probs[0].device).split([len(f[0]) for f in log_probs], dim=-1)
-        least = torch.finfo(log_probs[0].dtype).min
-        return [
-            factor.masked_fill(~allowed, least).log_softmax(dim=-1)
-            for factor, allowed in zip(log_probs, legal, strict=True)
-        ]
+        return among_legal(log_probs, legal)
 
 
 def _flat(mask: Any) -> npt.NDArray[np.bool_]:
     """The mask of one environment: its factors one after the other."""
     parts = mask if isinstance(mask, tuple) else (mask,)
     return np.concatenate([np.ravel(part).astype(np.bool_) for part in parts])
+
+
+def _fit(values: Tensor, steps: int) -> Tensor:
+    """Values (T', B) cut, or filled with zeros, to T steps: (T, B)."""
+    return torch.nn.functional.pad(values, (0, 0, 0, max(0, steps - len(values))))[:steps]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hardmem.agents.config import TrainConfig
+from hardmem.agents.estimates import Estimate
 from hardmem.baselines import Baseline
 from hardmem.estimators.schedules import geometric
 
@@ -79,6 +80,7 @@ class Learner(nn.Module, ABC):
 
     config: TrainConfig
     baseline: Baseline
+    estimate: Estimate
     draws: bool
     """Whether it makes random choices; if not, there is nothing to be greedy about."""
     has_task: bool = True

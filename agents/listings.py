@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from hardmem.access import ACCESS
+from hardmem.agents.estimates import ESTIMATES
 from hardmem.baselines import BASELINES
 from hardmem.envs import ENVIRONMENTS, TaskEnv
 from hardmem.estimators import ESTIMATORS
@@ -38,11 +39,9 @@ def estimators() -> Table:
     title = "docs/estimators.md has the proofs and the measured variance"
     table = _one_line_each(title, "name", "family", "needs", "unbiased", "source")
     for name, record in ESTIMATORS.items():
-        trained = name in BASELINES and BASELINES[name].judges_by in ("nothing", "state")
-        table.add_row(
-            name, f"{record.family}{' *' if trained else ''}", record.needs, _yes(record.unbiased), record.source
-        )
-    table.caption = "* a name for --baseline"
+        flag = " *" if name in BASELINES else " +" if name in ESTIMATES else ""
+        table.add_row(name, record.family + flag, record.needs, _yes(record.unbiased), record.source)
+    table.caption = "* a name for --baseline, + for --estimator (several joined with +) of `hardmem train`"
     return table
 
 
@@ -59,7 +58,7 @@ def models() -> Table:
         for name, part in choices.items():
             table.add_row(flag, name, _first_line(part))
         table.add_section()
-    table.caption = "an agent's --policy is a controller, too"
+    table.caption = "an agent's --policy is a controller, or ntm: a hard one, with cells of its own"
     return table
 
 

@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from hardmem.access import AccessRecord
 from hardmem.addressing import entropy, sample_index
-from hardmem.models.controllers import Hidden, make_controller
+from hardmem.agents.config import AgentConfig
+from hardmem.agents.ntm_body import NTMBody
+from hardmem.estimators import stratified_index
+from hardmem.models.controllers import CONTROLLERS, Hidden, make_controller
+
+POLICIES = (*CONTROLLERS, "ntm")
+"""Bodies by name; "ntm" has cells of its own, which it addresses by choices of its own."""
 
 
 class Policy(nn.Module):
@@ -20,8 +26,8 @@ class Policy(nn.Module):
     Args:
         observation_size: O.
         num_actions: choices of each of the A factors.
-        body: a name from `CONTROLLERS`.
-        hidden_size: the body's width D.
+        body: a name from `CONTROLLERS`, or a hard NTM.
+        hidden_size: the body's width D; an NTM brings its own.
         gated: whether a recurrent body starts behind a shut gate (`Gated`), so that what is kept is kept in cells.
 
     Raises:
@@ -29,12 +35,18 @@ class Policy(nn.Module):
     """
 
     def __init__(
-        self, observation_size: int, num_actions: Sequence[int], body: str, hidden_size: int, *, gated: bool = True
+        self,
+        observation_size: int,
+        num_actions: Sequence[int],
+        body: str | NTMBody,
+        hidden_size: int,
+        *,
+        gated: bool = True,
     ) -> None:
         super().__init__()
         self.num_actions = list(num_actions)
-        self.body = make_controller(body, observation_size, hidden_size, gated=gated)
-        self.head = nn.Linear(hidden_size, sum(num_actions))
+        self.body = make_controller(body, observation_size, hidden_size, gated=gated) if isinstance(body, str) else body
+        self.head = nn.Linear(self.body.hidden_size, sum(num_actions))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -43,19 +55,89 @@ class Policy(nn.Module):
         weight = self.head.weight
         return self.body.initial_hidden(batch_size, device=weight.device, dtype=weight.dtype)
 
-    def forward(self, observation: Tensor, hidden: Hidden) -> tuple[list[Tensor], Tensor, Hidden]:
-        """Observation (B, O) -> log-probabilities of each factor, (B, choices) each; features (B, D); next state."""
-        features, hidden = self.body(observation, hidden)
+    def forward(
+        self,
+        observation: Tensor,
+        hidden: Hidden,
+        generator: torch.Generator | None = None,
+        *,
+        greedy: bool = False,
+    ) -> tuple[list[Tensor], Tensor, Hidden]:
+        """Observation (B, O) -> log-probabilities of each factor, (B, choices) each; features (B, D); next state.
+
+        The generator draws, and `greedy` decides, where an NTM's heads go; other bodies choose nothing.
+        """
+        if isinstance(self.body, NTMBody):
+            features, hidden = self.body(observation, hidden, generator, greedy=greedy)
+        else:
+            features, hidden = self.body(observation, hidden)
         log_probs = [logits.log_softmax(dim=-1) for logits in self.head(features).split(self.num_actions, dim=-1)]
         return log_probs, features, hidden
 
+    def own_choices(self, hidden: Hidden) -> AccessRecord | None:
+        """What the body itself chose on the way to this state, fields (B, H); None where it has nothing to choose."""
+        return self.body.record(hidden) if isinstance(self.body, NTMBody) else None
 
-def choose(log_probs: list[Tensor], generator: torch.Generator | None = None, *, greedy: bool = False) -> AccessRecord:
-    """Draw one choice per factor, or take the likeliest: A times (B, choices) -> a record with fields (B, A)."""
+
+def make_policy(config: AgentConfig, observation_size: int, num_actions: Sequence[int]) -> Policy:
+    """The policy that a configuration names.
+
+    Raises:
+        ValueError: if its body is unknown.
+    """
+    if config.policy not in POLICIES:
+        raise ValueError(f"unknown policy {config.policy!r}; choose one of {sorted(POLICIES)}")
+    body: str | NTMBody = config.policy
+    if config.policy == "ntm":
+        body = NTMBody(
+            observation_size,
+            config.hidden_size,
+            num_cells=config.num_cells,
+            cell_width=config.cell_width,
+            addressing=config.addressing,
+        )
+    return Policy(observation_size, num_actions, body, config.hidden_size, gated=config.gated)
+
+
+def choose(
+    log_probs: list[Tensor], generator: torch.Generator | None = None, *, greedy: bool = False, strata: int = 1
+) -> AccessRecord:
+    """Draw one choice per factor, or take the likeliest: A times (B, choices) -> a record with fields (B, A).
+
+    With `strata` = K > 1, the K copies of a problem draw from different parts of each distribution.
+    """
     index, log_prob, entropies = [], [], []
     for factor in log_probs:
-        choice = factor.argmax(dim=-1) if greedy else sample_index(factor, generator)
+        if greedy:
+            choice = factor.argmax(dim=-1)
+        elif strata > 1:
+            choice = stratified_index(factor.detach().unsqueeze(1), strata, generator)[:, 0]
+        else:
+            choice = sample_index(factor, generator)
         index.append(choice)
         log_prob.append(factor.gather(-1, choice.unsqueeze(-1)).squeeze(-1))
         entropies.append(entropy(factor))
     return AccessRecord(torch.stack(index, dim=-1), torch.stack(log_prob, dim=-1), torch.stack(entropies, dim=-1))
+
+
+def joined(record: AccessRecord, own: AccessRecord | None) -> AccessRecord:
+    """The environment's choices, (B, A), and the body's own, (B, H), as one record, (B, A + H)."""
+    if own is None:
+        return record
+    return AccessRecord(*(torch.cat(fields, dim=-1) for fields in zip(record, own, strict=True)))
+
+
+def among_legal(log_probs: list[Tensor], legal: Sequence[Tensor]) -> list[Tensor]:
+    """Log-probabilities given that only legal choices, (B, choices) bool for each factor, are made."""
+    least = torch.finfo(log_probs[0].dtype).min
+    return [
+        factor.masked_fill(~allowed, least).log_softmax(dim=-1)
+        for factor, allowed in zip(log_probs, legal, strict=True)
+    ]
+
+
+def side_by_side(log_probs: list[Tensor]) -> Tensor:
+    """All factors in one tensor, A times (B, choices) -> (B, A, S); -inf where a factor has fewer choices."""
+    most = max(factor.shape[-1] for factor in log_probs)
+    padded = [nn.functional.pad(factor, (0, most - factor.shape[-1]), value=-torch.inf) for factor in log_probs]
+    return torch.stack(padded, dim=-2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -9,11 +10,12 @@ from torch import Tensor
 
 from hardmem.access import AccessRecord
 from hardmem.agents.config import AgentConfig
+from hardmem.agents.estimates import Estimate, Played
 from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage, explained_variance
-from hardmem.agents.policies import Policy, choose
-from hardmem.baselines import make_baseline
+from hardmem.agents.policies import Policy, among_legal, choose, joined, make_policy, side_by_side
 from hardmem.envs import ENVIRONMENTS, Dynamics, State, make_dynamics
-from hardmem.estimators import cost_to_go, surrogate
+from hardmem.envs.dynamics import Script
+from hardmem.estimators import cost_to_go
 
 
 class Rollout(NamedTuple):
@@ -32,35 +34,64 @@ class Rollout(NamedTuple):
     features: Tensor
     mask: Tensor
     state: State
+    log_weights: Tensor | None = None
+    answers: Tensor | None = None
 
 
 def collect(
     dynamics: Dynamics,
     policy: Policy,
-    num_envs: int,
-    problems: torch.Generator,
+    start: tuple[State, Tensor],
     choices: torch.Generator | None,
     *,
-    group_size: int = 1,
     greedy: bool = False,
+    masked: bool = False,
+    strata: int = 1,
+    keep: bool = False,
 ) -> Rollout:
-    """Play fresh episodes from start to end; the choices keep their gradients unless they are off."""
-    state, observation = dynamics.reset(num_envs, problems, group_size=group_size)
-    hidden = policy.initial_hidden(num_envs)
-    records, rewards, features, masks = [], [], [], []
+    """Play episodes from start to end; the choices keep their gradients unless they are off.
+
+    Args:
+        dynamics: the rules.
+        policy: who plays.
+        start: of `dynamics.reset`: fresh episodes and their first observation.
+        choices: draws them.
+        greedy: whether to take the likeliest instead.
+        masked: whether to choose among what the rules call worth choosing, `dynamics.legal`, alone.
+        strata: K, to draw the copies of a problem from different parts of every distribution.
+        keep: whether to keep the probabilities of all choices, and what each answer would have earned.
+    """
+    state, observation = start
+    hidden = policy.initial_hidden(len(state.clock))
+    records, rewards, features, masks, log_weights, answers = [], [], [], [], [], []
     for _ in range(dynamics.max_steps):
-        log_probs, body_features, hidden = policy(observation, hidden)
-        record = choose(log_probs, choices, greedy=greedy)
+        log_probs, body_features, hidden = policy(observation, hidden, choices, greedy=greedy)
+        if masked:
+            log_probs = among_legal(log_probs, dynamics.legal(state))
+        record = choose(log_probs, choices, greedy=greedy, strata=strata)
         masks.append(state.running)
+        if keep:
+            log_weights.append(side_by_side(log_probs))
+            answers.append(answer_rewards(dynamics, state, record.index))
         state, step = dynamics.step(state, record.index)
         observation = step.observation
-        records.append(record)
+        records.append(joined(record, policy.own_choices(hidden)))
         rewards.append(step.reward)
         features.append(body_features)
     mask = torch.stack(masks).float()
     index, log_prob, entropy = (torch.stack(field) for field in zip(*records, strict=True))
     record = AccessRecord(index, log_prob * mask.unsqueeze(-1), entropy * mask.unsqueeze(-1))
-    return Rollout(record, torch.stack(rewards), torch.stack(features), mask, state)
+    kept = (torch.stack(log_weights), torch.stack(answers)) if keep else (None, None)
+    return Rollout(record, torch.stack(rewards), torch.stack(features), mask, state, *kept)
+
+
+def answer_rewards(dynamics: Dynamics, state: State, action: Tensor) -> Tensor:
+    """What each answer would earn in this step, the rest of the action (B, A) being as it is: (B, V)."""
+    answers = torch.arange(dynamics.task.num_answers, device=state.due.device)
+    right = (answers == state.due.unsqueeze(-1)) & state.running.unsqueeze(-1)
+    if dynamics.self_paced:
+        right = right & (action[:, 2 * dynamics.num_heads, None] > 0)
+    return right / state.script.num_answers.unsqueeze(-1)
 
 
 class PolicyLearner(Learner):
@@ -70,31 +101,35 @@ class PolicyLearner(Learner):
     policy: Policy
 
     def learn(
-        self, record: AccessRecord, reward: Tensor, features: Tensor, mask: Tensor, stage: Stage, *, steps: int
+        self,
+        played: Played,
+        features: Callable[[str], Tensor],
+        stage: Stage,
+        *,
+        steps: int,
+        greedy_rollouts: int = 0,
     ) -> Batch:
-        """The loss of B episodes; fields of the record (T, B, A), zero where the mask is, and the rest as in `Rollout`.
+        """The loss of B episodes.
 
         Args:
-            record: what was chosen.
-            reward: (T, B).
-            features: (T, B, D).
-            mask: (T, B).
+            played: what was done; the cost is minus the reward.
+            features: gives those that a baseline asks for.
             stage: where the training stands.
             steps: transitions that were played.
+            greedy_rollouts: episodes that were played beside, for a baseline to compare with.
         """
-        config, cost = self.config, -reward
-        to_go = cost_to_go(cost)
-        baseline = self.baseline(to_go, features.detach(), mask)
-        entropy = record.entropy.mean(dim=-1).sum() / mask.sum()  # nats per choice
-        loss = surrogate(record.log_prob, cost, baseline=baseline.value)
-        metrics = {"return": reward.sum(dim=0).mean(), "loss": loss, "entropy": entropy, "baseline_loss": baseline.loss}
-        metrics["explained_variance"] = explained_variance(baseline.value, to_go, mask)
+        config, mask = self.config, played.mask
+        judged = self.estimate(played, self.baseline, features)
+        entropy = played.record.entropy.mean(dim=-1).sum() / mask.sum()  # nats per choice
+        metrics = {"return": -played.cost.sum(dim=0).mean(), "loss": judged.loss, "entropy": entropy}
+        metrics["baseline_loss"] = judged.critic_loss
+        metrics["explained_variance"] = explained_variance(judged.value, judged.returns, mask)
         return Batch(
-            loss=loss - self.entropy_weight(stage) * entropy + baseline.loss,
+            loss=judged.loss - self.entropy_weight(stage) * entropy + judged.critic_loss,
             metrics={name: value.detach() for name, value in metrics.items()},
             steps=steps,
             problems=config.num_envs // config.group_size,
-            rollouts=config.num_envs,
+            rollouts=config.num_envs + greedy_rollouts,
         )
 
 
@@ -115,12 +150,21 @@ class AgentLearner(PolicyLearner):
         super().__init__()
         self.config: AgentConfig = config
         dynamics = self.dynamics(config.max_length, config.min_length, device=device)
-        self.policy = Policy(
-            dynamics.observation_size, dynamics.num_actions, config.policy, config.hidden_size, gated=config.gated
+        self.policy = make_policy(config, dynamics.observation_size, dynamics.num_actions)
+        own_cells = config.policy == "ntm"
+        self.estimate = Estimate(
+            config,
+            group_size=config.group_size,
+            features={
+                "state": config.hidden_size,
+                "problem": dynamics.contents.width + (config.baseline == "privileged") * dynamics.task.num_answers,
+                "greedy": 1,
+            },
+            num_choices=() if own_cells else dynamics.num_actions,
+            answers_known=dynamics.emit == "symbol",
+            spread_draws=True,
         )
-        self.baseline = make_baseline(
-            config.baseline, num_features=config.hidden_size, group_size=config.group_size, offers=("state",)
-        )
+        self.baseline = self.estimate.make_baseline(config.group_size)
         self.to(device)
         self._at_lengths: tuple[tuple[int, int], Dynamics] = ((config.min_length, config.max_length), dynamics)
 
@@ -154,22 +198,57 @@ class AgentLearner(PolicyLearner):
         if self._at_lengths[0] != lengths:
             self._at_lengths = (lengths, self.dynamics(lengths[1], lengths[0]))
         config, dynamics = self.config, self._at_lengths[1]
-        rollout = collect(
-            dynamics,
-            self.policy,
-            config.num_envs,
-            generators.problems,
-            generators.choices,
-            group_size=config.group_size,
-        )
+        start = dynamics.reset(config.num_envs, generators.problems, group_size=config.group_size)
+        rollout = self._play(dynamics, start, generators.choices, keep=self.estimate.needs_log_weights)
+        compared = self.baseline.judges_by == "greedy"
+        problems = config.num_envs // config.group_size
+
+        def features(kind: str) -> Tensor:
+            if kind == "problem":
+                return self._problem_features(dynamics, rollout)
+            return self._greedy_cost_to_go(dynamics, rollout) if kind == "greedy" else rollout.features.detach()
+
+        answers = None if rollout.answers is None else -rollout.answers
         return self.learn(
-            rollout.record,
-            rollout.reward,
-            rollout.features,
-            rollout.mask,
+            Played(rollout.record, -rollout.reward, rollout.mask, rollout.log_weights, answers),
+            features,
             stage,
-            steps=config.num_envs * dynamics.max_steps,
+            steps=(config.num_envs + problems * compared) * dynamics.max_steps,
+            greedy_rollouts=problems * compared,
         )
+
+    def _play(
+        self,
+        dynamics: Dynamics,
+        start: tuple[State, Tensor],
+        choices: torch.Generator | None,
+        *,
+        greedy: bool = False,
+        keep: bool = False,
+    ) -> Rollout:
+        masked, strata = self.config.mask_actions, 1 if greedy else self.estimate.strata
+        return collect(dynamics, self.policy, start, choices, greedy=greedy, masked=masked, strata=strata, keep=keep)
+
+    def _problem_features(self, dynamics: Dynamics, rollout: Rollout) -> Tensor:
+        """What is shown at each step, and for a privileged critic the answer due, one-hot: (T, B, P)."""
+        script = rollout.state.script
+        last = script.steps.shape[1] - 1
+        step = torch.arange(len(rollout.mask), device=script.steps.device).clamp(max=last)  # beyond it nothing is shown
+        codes = script.shown[:, step].T
+        shown: Tensor = dynamics.contents.one_hot(codes.reshape(-1, 1)).unflatten(0, codes.shape)
+        if self.config.baseline != "privileged":
+            return shown
+        answers = torch.arange(dynamics.task.num_answers, device=step.device)
+        due = (script.due[:, step].T.unsqueeze(-1) == answers).float()
+        return torch.cat([shown, due], dim=-1)
+
+    def _greedy_cost_to_go(self, dynamics: Dynamics, rollout: Rollout) -> Tensor:
+        """Of the same problems played greedily, once each: (T, B, 1)."""
+        group_size = self.config.group_size
+        state = dynamics.begin(Script(*(field[::group_size].clone() for field in rollout.state.script)))
+        with torch.no_grad():
+            played = self._play(dynamics, (state, dynamics.observe(state)), None, greedy=True)
+        return cost_to_go(-played.reward).repeat_interleave(group_size, dim=1).unsqueeze(-1)
 
     def score(
         self,
@@ -185,5 +264,5 @@ class AgentLearner(PolicyLearner):
         if list(dynamics.num_actions) != self.policy.num_actions:
             return None  # absolute addresses: the policy knows no cell beyond those it was trained with
         with torch.no_grad():
-            state = collect(dynamics, self.policy, num_problems, generator, generator, greedy=greedy).state
+            state = self._play(dynamics, dynamics.reset(num_problems, generator), generator, greedy=greedy).state
         return Score(exact=float((state.earned == 1).double().mean()), accuracy=float(state.earned.double().mean()))

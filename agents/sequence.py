@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from hardmem.access import DRAWN, HARD, AccessRecord
 from hardmem.agents.config import SequenceConfig
+from hardmem.agents.estimates import Estimate, Played
 from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage, explained_variance
-from hardmem.baselines import make_baseline
-from hardmem.estimators import cost_to_go, surrogate
+from hardmem.estimators import cost_to_go
 from hardmem.estimators.schedules import in_share, is_soft
 from hardmem.models import NTM, Recurrent
 from hardmem.schemes import SCHEMES
@@ -49,6 +50,11 @@ def make_model(config: SequenceConfig, task: Task) -> NTM | Recurrent:
     return Recurrent(bits + 2, bits, kind=config.model, hidden_size=config.hidden_size)
 
 
+def bit_cost(outputs: Tensor, wanted: Tensor) -> Tensor:
+    """Mean cross-entropy per bit: logits and bits (T, B, O) -> (T, B)."""
+    return F.binary_cross_entropy_with_logits(outputs, wanted, reduction="none").mean(dim=-1)
+
+
 class SequenceLearner(Learner):
     """A model that is shown bit vectors and asked for bit vectors, trained on the mean cross-entropy per bit.
 
@@ -73,9 +79,14 @@ class SequenceLearner(Learner):
         # Copies of a problem differ in nothing where nothing is drawn: such a model plays each once.
         self.group_size = config.group_size if self.draws else 1
         self.dense = isinstance(self.model, NTM) and config.access not in HARD
-        num_features = num_bits(self.task.num_answers) + 3
-        name = config.baseline if self.draws else "none"
-        self.baseline = make_baseline(name, num_features=num_features, group_size=self.group_size, offers=("state",))
+        bits, shown = num_bits(self.task.num_answers), num_bits(self.task.num_answers) + 2
+        wanted = config if self.draws else dataclasses.replace(config, estimator="cost-to-go", baseline="none")
+        self.estimate = Estimate(
+            wanted,
+            group_size=self.group_size,
+            features={"state": shown + 1, "problem": shown + (config.baseline == "privileged") * bits, "greedy": 1},
+        )
+        self.baseline = self.estimate.make_baseline(self.group_size)
         self.to(device)
 
     def play(self, task: Task, inputs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, AccessRecord | None]:
@@ -100,8 +111,8 @@ class SequenceLearner(Learner):
         with self.using("soft") if soft else nullcontext():
             outputs, record = self.play(task, inputs, generators.choices)
         wanted = symbols_to_bits(problem.targets, task.num_answers)
-        cost = F.binary_cross_entropy_with_logits(outputs, wanted, reduction="none").mean(dim=-1) * problem.mask
-        cost = cost / stage.length  # sums over time stay of one size while problems grow
+        # Divided by the length, sums over time stay of one size while problems grow.
+        cost = bit_cost(outputs, wanted) * problem.mask / stage.length
 
         metrics = {"bit_loss": (cost.detach().sum() * stage.length) / problem.mask.sum()}
         if record is None:
@@ -109,21 +120,36 @@ class SequenceLearner(Learner):
             objective = loss
         else:
             step = torch.arange(task.num_steps, device=device) / task.num_steps
-            features = torch.cat([inputs, step[:, None, None].expand(-1, inputs.shape[1], 1)], dim=-1)
-            to_go, always = cost_to_go(cost.detach()), torch.ones_like(cost)
-            baseline = self.baseline(to_go, features, always)
-            loss = surrogate(record.log_prob, cost, baseline=baseline.value)
+
+            def features(kind: str) -> Tensor:
+                if kind == "greedy":
+                    return self._greedy_cost_to_go(task, inputs, wanted, problem.mask / stage.length)
+                seen = wanted if config.baseline == "privileged" else step[:, None, None].expand(-1, inputs.shape[1], 1)
+                seen = seen[..., :0] if config.baseline == "input-dependent" else seen
+                return torch.cat([inputs, seen], dim=-1)
+
+            always = torch.ones_like(cost)
+            judged = self.estimate(Played(record, cost, always), self.baseline, features)
+            loss = judged.loss
             bonus = self.entropy_weight(stage) * record.entropy.mean()
-            objective = loss - bonus + baseline.loss
-            metrics |= {"entropy": record.entropy.mean().detach(), "baseline_loss": baseline.loss.detach()}
-            metrics["explained_variance"] = explained_variance(baseline.value, to_go, always)
+            objective = loss - bonus + judged.critic_loss
+            metrics |= {"entropy": record.entropy.mean().detach(), "baseline_loss": judged.critic_loss.detach()}
+            metrics["explained_variance"] = explained_variance(judged.value, judged.returns, always)
         return Batch(
             loss=objective,
             metrics=metrics | {"loss": loss.detach()},
             steps=cost.numel(),
             problems=config.num_problems,
-            rollouts=cost.shape[1],
+            rollouts=cost.shape[1] + config.num_problems * (draws and self.baseline.judges_by == "greedy"),
         )
+
+    def _greedy_cost_to_go(self, task: Task, inputs: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+        """Of the same problems played greedily, once each: (T, B, 1)."""
+        every = slice(None, None, self.group_size)
+        with torch.no_grad(), self.greedy():
+            outputs, _ = self.play(task, inputs[:, every], None)
+        to_go = cost_to_go(bit_cost(outputs, wanted[:, every]) * weight[:, every])
+        return to_go.repeat_interleave(self.group_size, dim=1).unsqueeze(-1)
 
     def _is_soft(self, stage: Stage) -> bool:
         """Whether this update averages over cells. None does once the task is solved: it is the drawn cells that count.

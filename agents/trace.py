@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hardmem.agents.learner import Learner
-from hardmem.agents.policies import choose
+from hardmem.agents.policies import among_legal, choose
 from hardmem.agents.reinforce import AgentLearner
 from hardmem.agents.sequence import SequenceLearner
 from hardmem.bank import snapshot
@@ -102,7 +102,9 @@ def trace_agent(learner: AgentLearner, problem: Problem, max_length: int) -> Tra
     cells = state.memory.codes()  # (B, N)
     memory = [dynamics.contents.decode(cells[0])]
     for _ in range(dynamics.max_steps):
-        log_probs, _, hidden = learner.policy(observation, hidden)
+        log_probs, _, hidden = learner.policy(observation, hidden, greedy=True)
+        if learner.config.mask_actions:
+            log_probs = among_legal(log_probs, dynamics.legal(state))
         record = choose(log_probs, greedy=True)
         before, clock = state, state.clock
         state, step = dynamics.step(state, record.index)

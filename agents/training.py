@@ -89,7 +89,7 @@ class Training:
         self.learner = make_learner(world.share(config), self.device)
         self.generators = world.generators(config.seed, self.device)
         self.optimizer = torch.optim.Adam(self.learner.parameters(), lr=config.learning_rate)
-        self.critic = list(self.learner.baseline.parameters())
+        self.critic = [*self.learner.baseline.parameters(), *self.learner.estimate.parameters()]
         critic = {id(parameter) for parameter in self.critic}
         self.actor = [parameter for parameter in self.learner.parameters() if id(parameter) not in critic]
         self.noise = GradientVariance(self.actor)
@@ -153,9 +153,9 @@ class Training:
         return self._validate({name: float(value) for name, value in metrics.items()})
 
     def _shared(self) -> list[Tensor]:
-        """What every process has seen a part of: gradients, and the averages that a baseline keeps."""
+        """What every process has seen a part of: gradients, and the averages that a baseline or an estimate keeps."""
         gradients = [parameter.grad for parameter in self.learner.parameters() if parameter.grad is not None]
-        return [*gradients, *self.learner.baseline.buffers()]
+        return [*gradients, *self.learner.baseline.buffers(), *self.learner.estimate.buffers()]
 
     def _learning_rate(self) -> float:
         """Of the next update: by its number alone, so that a resumed run has it too."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hardmem.estimators.action_value import ActionValue, luck
+from hardmem.estimators.action_value import ActionValue, JointActionValue, luck
 from hardmem.estimators.beams import Beams, extend_beams, start_beams
 from hardmem.estimators.catalogue import ESTIMATORS, Record
 from hardmem.estimators.enumeration import GradientCheck, Replay, all_choices, check_gradient, exact_gradient
@@ -48,6 +48,7 @@ __all__ = [
     "Beams",
     "Control",
     "GradientCheck",
+    "JointActionValue",
     "Rebar",
     "Record",
     "Relax",

@@ -64,7 +64,8 @@ def test_masks_ends_and_groups(countdown):
     """Choices that are masked are never drawn; what comes after an end counts nothing; copies start alike."""
     learner = GymnasiumLearner(AgentConfig(env=countdown, num_envs=32, group_size=4))
     streams = Generators.seeded(0, torch.device("cpu"))
-    record, reward, _, mask = learner.play(streams.problems, streams.choices, group_size=4)
+    played, _ = learner.play(learner._seeds(streams.problems), streams.choices)
+    record, reward, mask = played.record, -played.cost, played.mask
     assert record.index.shape == (4, 32, 2)
     lasted = mask.sum(dim=0)
     assert set(lasted.tolist()) == {2, 3, 4}

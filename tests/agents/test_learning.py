@@ -231,7 +231,8 @@ def test_choices_after_the_end_carry_no_gradient():
     """Short episodes in a batch with long ones: no log-probability and no entropy once they have ended."""
     learner = make_learner(SMALL_AGENT)
     streams = generators()
-    rollout = collect(learner.dynamics(3), learner.policy, 64, streams.problems, streams.choices)
+    dynamics = learner.dynamics(3)
+    rollout = collect(dynamics, learner.policy, dynamics.reset(64, streams.problems), streams.choices)
     ended = rollout.mask == 0
     assert ended.any()
     assert (rollout.record.log_prob[ended] == 0).all()
@@ -289,7 +290,7 @@ def test_soft_and_hard_differ_in_one_field():
 
 def test_a_number_that_is_not_finite_stops_the_training(monkeypatch):
     """At once, before anything is trained on it, and the culprit is named."""
-    monkeypatch.setattr("hardmem.agents.sequence.surrogate", lambda log_prob, cost, baseline: log_prob.sum() * math.inf)
+    monkeypatch.setattr("hardmem.agents.estimates.surrogate", lambda log_prob, cost, **rest: log_prob.sum() * math.inf)
     with pytest.raises(NonFiniteError, match=r"update 1: loss is -?inf, expected a finite number"):
         train(SMALL_HARD)
 
@@ -298,7 +299,7 @@ def test_a_number_that_is_not_finite_stops_the_training(monkeypatch):
     ("config", "message"),
     [
         (AgentConfig(env="hardmem/Coppy-v0"), "unknown environment 'hardmem/Coppy-v0'; choose one of"),
-        (AgentConfig(policy="mlp"), "unknown controller 'mlp'; choose one of"),
+        (AgentConfig(policy="mlp"), "unknown policy 'mlp'; choose one of"),
         (AgentConfig(baseline="magic"), "unknown baseline 'magic'; choose one of"),
         (AgentConfig(baseline="leave-one-out", group_size=1), "group_size must be at least 2, got 1"),
         (SequenceConfig(task="cpoy"), "unknown task 'cpoy'; choose one of"),

@@ -272,9 +272,9 @@ def _send_when(folder, number):
 )
 def test_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(where, message, tmp_path, monkeypatch):
     """Put into the reward, the loss or one gradient at update 12, it is named at update 12."""
-    from hardmem.agents import reinforce
+    from hardmem.agents import estimates, reinforce
 
-    collect, surrogate, calls = reinforce.collect, reinforce.surrogate, []
+    collect, surrogate, calls = reinforce.collect, estimates.surrogate, []
 
     def bad_collect(*arguments, **keywords):
         rollout = collect(*arguments, **keywords)
@@ -291,7 +291,7 @@ def test_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(where, me
         return loss * torch.nan if where == "loss" else _SpoilGradient.apply(loss)
 
     monkeypatch.setattr(reinforce, "collect", bad_collect)
-    monkeypatch.setattr(reinforce, "surrogate", bad_surrogate)
+    monkeypatch.setattr(estimates, "surrogate", bad_surrogate)
     with pytest.raises(NonFiniteError, match=message):
         train(AGENT, tmp_path / "run")
     assert load_checkpoint(tmp_path / "run")["progress"]["update"] == 10
