@@ -2,25 +2,32 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
-ECOSYSTEM := $(VENV)-ecosystem
+# Other libraries, each in a virtual environment of its own, .venv-sb3 and so on; make ecosystem-sb3 tests one.
+LIBRARIES = sb3 torchrl rllib tianshou skrl
 OLDER := $(VENV)-gymnasium-1.2.2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+PACKAGES_sb3 = ".[dev,sb3,ray,video]"
+PACKAGES_torchrl = ".[dev]" torchrl
+PACKAGES_rllib = ".[dev]" "ray[rllib]" gymnasium==1.2.2
+PACKAGES_tianshou = ".[dev]" tianshou
+PACKAGES_skrl = ".[dev]" skrl
 # Every module but those of an extra, by its dotted name.
 MODULES = $(filter-out hardmem.__main__ hardmem.envs.sb3,$(patsubst %.__init__,%,$(subst /,.,$(basename \
 	$(sort $(wildcard hardmem/*.py hardmem/*/*.py))))))
 
-.PHONY: help run test docs gpu-check ecosystem gymnasium-1.2.2 clean
+.PHONY: help run test docs gpu-check ecosystem $(LIBRARIES:%=ecosystem-%) plug-in gymnasium-1.2.2 clean
 
 help:
 	@echo "make run        install into $(VENV), then compare soft and hard memory access on the Copy task"
 	@echo "make test       ruff, mypy and the tests, with the development tools installed into $(VENV)"
 	@echo "make docs       check the pages (links, code, commands), write the API reference to build/docs"
 	@echo "make gpu-check  the tests that need a CUDA device; an error where there is none"
-	@echo "make ecosystem  Stable-Baselines3, sb3-contrib, a CleanRL-style script and a sweep on Ray; in $(ECOSYSTEM)"
+	@echo "make ecosystem  other RL libraries, each in its own $(VENV)-NAME; or one, make ecosystem-NAME, of: $(LIBRARIES)"
+	@echo "make plug-in    the same with more seeds, and docs/plug-in.md anew from what it found"
 	@echo "make gymnasium-1.2.2  the tests of the environments under that older Gymnasium; in $(OLDER)"
-	@echo "make clean      remove $(VENV), those two, caches and build products; runs/ stays"
+	@echo "make clean      remove $(VENV) and those beside it, caches and build products; runs/ stays"
 	@echo "Variables: PYTHON=$(PYTHON) (3.11 or newer), VENV=$(VENV)"
 
 run: $(VENV)/.installed
@@ -41,9 +48,14 @@ gpu-check: $(VENV)/.installed-dev
 		|| { echo "make gpu-check: PyTorch sees no CUDA device here, so no test was run." >&2; exit 1; }
 	$(BIN)/python -m pytest -m gpu
 
-ecosystem: override VENV := $(ECOSYSTEM)
-ecosystem: $(ECOSYSTEM)/.installed
-	$(BIN)/python -m pytest -m ecosystem
+ecosystem: $(LIBRARIES:%=ecosystem-%)
+
+$(LIBRARIES:%=ecosystem-%): ecosystem-%: $(VENV)-%/.installed
+	$(VENV)-$*/bin/python -m pytest -m ecosystem tests/ecosystem tests/envs/test_rendering.py $(RECORD)
+
+plug-in: $(VENV)/.installed
+	$(MAKE) ecosystem RECORD=--record
+	$(BIN)/python benchmarks/plug_in.py
 
 gymnasium-1.2.2: override VENV := $(OLDER)
 gymnasium-1.2.2: $(OLDER)/.installed
@@ -65,9 +77,12 @@ $(VENV)/.installed-docs: pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e ".[dev,docs]"
 	@touch $(VENV)/.installed $(VENV)/.installed-dev $@
 
-$(ECOSYSTEM)/.installed: pyproject.toml constraints.txt
-	$(call create_venv)
-	$(PIP) install -c constraints.txt -e ".[dev,sb3,ray,video]"
+# A library may pin Gymnasium: what it asks for stands in its packages, all else in the constraints.
+$(LIBRARIES:%=$(VENV)-%/.installed): $(VENV)-%/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-$*
+	grep -v $(if $(findstring gymnasium,$(PACKAGES_$*)),'^gymnasium==','^$$') constraints.txt > $(VENV)-$*/constraints.txt
+	$(VENV)-$*/bin/python -m pip --disable-pip-version-check --no-input install \
+		-c $(VENV)-$*/constraints.txt -e $(PACKAGES_$*)
 	@touch $@
 
 $(OLDER)/.installed: pyproject.toml constraints.txt
@@ -83,5 +98,5 @@ $(PYTHON) -m venv $(VENV)
 endef
 
 clean:
-	rm -rf $(VENV) $(ECOSYSTEM) $(OLDER) build dist hardmem.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LIBRARIES:%=$(VENV)-%) $(OLDER) build dist hardmem.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find $(wildcard hardmem envs agents tests benchmarks examples) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,6 +26,9 @@ from hardmem.tasks.base import at_least
 
 Array = NDArray[Any]
 
+METHODS = ("action_masks", "oracle", "render")
+"""What can be called of each environment of a vector: methods whose result has one entry for each."""
+
 
 def make_dynamics(task: str, interface: str = "tape", preset: str = "default", **arguments: Any) -> Dynamics:
     """The rules of a task by name, at one of its presets.
@@ -288,6 +291,24 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
         """The best actions in the present state, (B, A), by factors; for tests and pictures."""
         _require_start(self._episodes)
         return self._episodes.oracle()
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """What each of the B environments has by that name, or returns when called, as Gymnasium's own vectors say it.
+
+        Raises:
+            AttributeError: if there is nothing of that name, or a method that is not one of `METHODS`.
+        """
+        if name in METHODS:
+            results = getattr(self, name)(*args, **kwargs)
+            return (None,) * self.num_envs if results is None else tuple(results)
+        value = getattr(self, f"single_{name}" if name in ("observation_space", "action_space") else name)
+        if callable(value):
+            raise AttributeError(f"of the methods, each environment has one of {list(METHODS)}, got {name!r}")
+        return (value,) * self.num_envs
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """The same as `call`, as Gymnasium's own vectors have it, too."""
+        return self.call(name)
 
     def render(self) -> tuple[Frame, ...] | None:
         if self.render_mode is None:

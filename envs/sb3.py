@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from hardmem.envs.adapters import TaskVectorEnv
+from hardmem.envs.adapters import METHODS, TaskVectorEnv
 
 try:
     from stable_baselines3.common.monitor import Monitor
@@ -26,9 +26,6 @@ except ImportError as missing:
 
 Array = NDArray[Any]
 Indices = int | Sequence[int] | None
-
-METHODS = ("action_masks", "oracle", "render")
-"""What `env_method` can call: those whose result has one entry per environment."""
 
 
 class SB3VecEnv(VecEnv):

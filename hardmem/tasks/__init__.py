@@ -71,11 +71,16 @@ __all__ += ["RepeatCopy", "Reverse", "SlotRecall", "Sort", "Stack", "Task"]
 __all__ += ["bit_inputs", "make_task", "num_bits", "one_hot", "symbols_to_bits"]
 
 
+class UnknownArgumentError(TypeError, ValueError):
+    """An argument that a task does not have: a `TypeError`, as Python's own, for libraries that try arguments out."""
+
+
 def make_task(name: str, preset: str = "default", **difficulty: Any) -> Task:
     """Build a task by name, at one of its `presets`; `difficulty` goes to its constructor and wins over the preset.
 
     Raises:
-        ValueError: if there is no task, preset or difficulty of that name, or one is out of range.
+        ValueError: if there is no task or preset of that name, or a difficulty is out of range.
+        UnknownArgumentError: if there is no difficulty of that name.
     """
     if name not in TASKS:
         raise ValueError(f"unknown task {name!r}; choose one of {sorted(TASKS)}")
@@ -85,5 +90,7 @@ def make_task(name: str, preset: str = "default", **difficulty: Any) -> Task:
     known = [field.name for field in dataclasses.fields(TASKS[name])]
     unknown = sorted(set(difficulty) - set(known))
     if unknown:
-        raise ValueError(f"unknown argument {unknown} for {name}; its difficulty is made of {known}")
+        raise UnknownArgumentError(
+            f"{name} got an unexpected keyword argument {unknown[0]!r}; its difficulty is made of {known}"
+        )
     return TASKS[name](**{**presets[preset], **difficulty})

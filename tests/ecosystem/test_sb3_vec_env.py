@@ -46,7 +46,7 @@ def test_check_env_of_stable_baselines3(env_id):
 
 
 @pytest.mark.parametrize(("env_id", "arguments"), CASES, ids=str)
-def test_one_environment_is_a_dummy_vec_env_of_one(env_id, arguments):
+def test_one_environment_is_a_dummy_vec_env_of_one(env_id, arguments, memo_of):
     """Observations, rewards, ends and infos, through many episodes; only the time of an episode differs."""
     theirs = DummyVecEnv([lambda: Monitor(gym.make(env_id, **arguments))])
     ours = SB3VecEnv(env_id, 1, **arguments)
@@ -73,6 +73,9 @@ def test_one_environment_is_a_dummy_vec_env_of_one(env_id, arguments):
             assert type(info["episode"]["r"]) is float
             ends, cuts = ends + 1, cuts + info["TimeLimit.truncated"]
     assert (cuts > 0) == ("max_episode_steps" in arguments)
+    if "observation" in arguments:
+        memo_of("sb3", "stable-baselines3").works("dict")
+        memo_of("sb3-contrib", "stable-baselines3", "sb3-contrib").works("dict")
 
 
 def test_episodes_end_one_by_one():
@@ -154,10 +157,11 @@ def test_it_is_rendered_and_recorded(tmp_path):
     assert [file.suffix for file in tmp_path.iterdir()] == [".mp4"]
 
 
-def test_bad_calls_are_named():
+def test_bad_calls_are_named(memo_of):
     """One sentence each."""
-    with pytest.raises(ValueError, match="SB3VecEnv takes no autoreset_mode: SB3 has one of its own"):
-        SB3VecEnv("hardmem/Copy-v0", 2, autoreset_mode="Disabled")
+    for mode in ("NextStep", "Disabled"):
+        with pytest.raises(ValueError, match="SB3VecEnv takes no autoreset_mode: SB3 has one of its own"):
+            SB3VecEnv("hardmem/Copy-v0", 2, autoreset_mode=mode)
     with pytest.raises(ValueError, match="SB3VecEnv takes no mask_info: call action_masks instead"):
         SB3VecEnv("hardmem/Copy-v0", 2, mask_info=True)
     env = SB3VecEnv("hardmem/Copy-v0", 2)
@@ -171,3 +175,6 @@ def test_bad_calls_are_named():
     env.reset()
     with pytest.raises(ValueError, match="every action must lie in"):
         env.step(np.array([[9, 0, 0], [0, 0, 0]]))
+    for memo in (memo_of("sb3", "stable-baselines3"), memo_of("sb3-contrib", "stable-baselines3", "sb3-contrib")):
+        memo.works("NEXT_STEP", "refused")
+        memo.works("DISABLED", "refused")

@@ -203,6 +203,24 @@ def test_vectors_of_gymnasium(mode):
     env.close()
 
 
+@pytest.mark.filterwarnings("ignore:The environment ")  # their wrapped environments say that it is one of `unwrapped`
+def test_what_each_environment_has_is_said_as_gymnasium_says_it():
+    """`call` and `get_attr` return what a vector of copies returns: of spaces, attributes and methods."""
+    ours = make_vec("hardmem/Copy-v0", 2, render_mode="ansi")
+    theirs = gym.make_vec("hardmem/Copy-v0", 2, "sync", render_mode="ansi")
+    for env in (ours, theirs):
+        env.reset(options={"input": [3, 1, 2]})
+    for name in ("observation_space", "action_space", "render_mode", "render", "action_masks", "oracle"):
+        for one, other in zip(ours.call(name), theirs.unwrapped.call(name), strict=True):
+            np.testing.assert_equal(one, other)
+    assert ours.get_attr("render_mode") == ("ansi", "ansi")
+    assert TaskVectorEnv(2, "copy").get_attr("render_mode") == (None, None)
+    with pytest.raises(AttributeError, match="has no attribute 'color'"):
+        ours.get_attr("color")
+    with pytest.raises(AttributeError, match=r"of the methods, each environment has one of .*got 'step'"):
+        ours.call("step", 0)
+
+
 def test_truncation_is_not_termination():
     """Cut off after a limit below the problem's end: truncated, single and batched; the end itself is a termination."""
     for limit, expected in ((4, (False, True)), (5, (True, False))):

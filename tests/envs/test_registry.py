@@ -170,10 +170,21 @@ def test_what_is_read_is_the_answer(order, earned):
         ({"write": "all"}, "unknown write 'all'; choose one of"),
         ({"emit": "cell"}, "unknown emit 'cell'; choose one of"),
         ({"preset": "hard"}, "unknown preset 'hard' of copy; choose one of"),
-        ({"num_sybols": 3}, r"unknown argument \['num_sybols'\] for copy; its difficulty is made of \['num_symbols'"),
+        (
+            {"num_sybols": 3},
+            r"copy got an unexpected keyword argument 'num_sybols'; its difficulty is made of \[",
+        ),
     ],
 )
 def test_bad_rules_are_named(arguments, message):
     """One sentence: what was expected and what came."""
     with pytest.raises(ValueError, match=message):
         make_dynamics("copy", **arguments)
+
+
+def test_an_argument_that_does_not_exist_is_a_type_error():
+    """As of any constructor, in these very words: TorchRL tries `frameskip` and goes on without it."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'frameskip'"):
+        gym.make("hardmem/Copy-v0", frameskip=1)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'frameskip'"):
+        gym.make("hardmem/TapeCopy-v0", frameskip=1)
