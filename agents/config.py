@@ -101,7 +101,12 @@ class AgentConfig(TrainConfig):
     """REINFORCE in an environment: a policy moves the heads, writes and answers."""
 
     env: str = "hardmem/Copy-v0"
-    """Environment id: `hardmem envs` lists ours; or any of Gymnasium's with discrete actions and Box observations."""
+    """Environment id: `hardmem envs` lists ours; or any of Gymnasium's with discrete actions and Box observations, or
+    with an external memory observations of most kinds."""
+    external_memory: str = "none"
+    """Memory to put beside an environment that is not of this package: a name from `MEMORY_MODULES`, or "none"."""
+    memory_cells: int = 8
+    """Its size: cells, places or bits."""
     preset: str = "default"
     """Difficulty of the environment's task, apart from num_symbols and the lengths: a name from its `presets`."""
     policy: str = "feed-forward"

@@ -19,7 +19,7 @@ from hardmem.agents.estimates import Estimate, Played
 from hardmem.agents.learner import Batch, Generators, Score, Stage
 from hardmem.agents.policies import among_legal, choose, joined, make_policy, side_by_side
 from hardmem.agents.reinforce import PolicyLearner
-from hardmem.envs import ENVIRONMENTS
+from hardmem.envs import ENVIRONMENTS, VectorExternalMemory
 from hardmem.estimators import cost_to_go
 
 MAX_STEPS = 1000
@@ -55,8 +55,10 @@ class GymnasiumLearner(PolicyLearner):
                 f"can make, which says: {error}"
             ) from error
         assert isinstance(envs, SyncVectorEnv)
-        self.envs = envs
-        observation, action = envs.single_observation_space, self.envs.single_action_space
+        self.envs: Any = envs  # takes a list of seeds, as not every vector does
+        if config.external_memory != "none":
+            self.envs = VectorExternalMemory(envs, config.external_memory, config.memory_cells)
+        observation, action = self.envs.single_observation_space, self.envs.single_action_space
         if not isinstance(observation, Box):
             raise ValueError(f"{config.env!r} must have observations in a Box, got {observation}")
         if isinstance(action, Discrete):

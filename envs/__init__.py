@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from hardmem.envs.adapters import TaskEnv, TaskVectorEnv, make_dynamics
 from hardmem.envs.dynamics import Dynamics, State, Step
+from hardmem.envs.external_memory import ExternalMemory, VectorExternalMemory
 from hardmem.envs.interfaces import INTERFACES, Interface
+from hardmem.envs.memory_modules import MEMORY_MODULES
 from hardmem.envs.registry import ENVIRONMENTS, FLAT_ENVIRONMENTS, TAPE_ENVIRONMENTS
 from hardmem.envs.statistics import EpisodeStatistics, mean_return
 from hardmem.envs.tape_adapters import TapeEnv, TapeVectorEnv
@@ -17,3 +19,4 @@ from hardmem.envs.tapes import TAPES, TapeDynamics
 __all__ = ["ENVIRONMENTS", "FLAT_ENVIRONMENTS", "INTERFACES", "Dynamics", "Interface", "State", "Step", "TaskEnv"]
 __all__ += ["TAPES", "TAPE_ENVIRONMENTS", "TapeDynamics", "TapeEnv", "TapeVectorEnv", "TaskVectorEnv", "make_dynamics"]
 __all__ += ["EpisodeStatistics", "mean_return"]
+__all__ += ["MEMORY_MODULES", "ExternalMemory", "VectorExternalMemory"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,7 +13,18 @@ from hardmem.addressing import HOME, Move, MoveTable, move_table
 from hardmem.envs.arrays import take
 from hardmem.envs.contents import Contents, Memory
 from hardmem.schemes import DEFAULT_MOVES
-from hardmem.tasks import Task
+
+
+class Stored(Protocol):
+    """What an interface has to know of what is stored: a task says it, or an observation space of symbols."""
+
+    @property
+    def input_sizes(self) -> tuple[int, ...]:
+        """Symbols in each channel, blank excluded."""
+
+    @property
+    def key_channels(self) -> tuple[int, ...]:
+        """The channels whose content names a cell."""
 
 
 class Interface(ABC):
@@ -29,7 +41,7 @@ class Interface(ABC):
     shows_position: bool
     """Whether the observation has to say where the heads are."""
 
-    def __init__(self, task: Task, num_cells: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, task: Stored, num_cells: int, device: torch.device | str = "cpu") -> None:
         self.num_cells = num_cells
 
     @abstractmethod
@@ -55,7 +67,7 @@ class Tape(Interface):
 
     def __init__(
         self,
-        task: Task,
+        task: Stored,
         num_cells: int,
         device: torch.device | str = "cpu",
         moves: Sequence[Move] = DEFAULT_MOVES,
@@ -97,7 +109,7 @@ class RandomAccess(Interface):
 
     shows_position = True
 
-    def __init__(self, task: Task, num_cells: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, task: Stored, num_cells: int, device: torch.device | str = "cpu") -> None:
         super().__init__(task, num_cells, device)
         self.num_actions = num_cells
 
@@ -117,15 +129,15 @@ class Associative(Interface):
     wherever the head is: what follows a thing is found by finding the thing.
 
     Raises:
-        ValueError: if the task has no key channels.
+        ValueError: if there are no key channels.
     """
 
     shows_position = False
 
-    def __init__(self, task: Task, num_cells: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, task: Stored, num_cells: int, device: torch.device | str = "cpu") -> None:
         super().__init__(task, num_cells, device)
         if not task.key_channels:
-            raise ValueError(f"an associative interface needs a task whose facts have keys, got {task}")
+            raise ValueError(f"an associative interface needs keys to name a cell by, got {task}")
         self._contents = Contents([size + 1 for size in task.input_sizes], device)
         self._first_key = task.key_channels[0]
         names = [(self._first_key, 0)]
@@ -170,7 +182,7 @@ INTERFACES: dict[str, type[Tape | RandomAccess | Associative]] = {
 
 def make_interface(
     name: str,
-    task: Task,
+    task: Stored,
     num_cells: int,
     device: torch.device | str = "cpu",
     moves: Sequence[Move] | None = None,

@@ -102,3 +102,26 @@ def test_the_score_is_the_share_that_reaches_the_threshold(countdown):
     assert learner.score(20, generator, max_length=10) == (1, 1)
     assert learner.score(20, generator, max_length=20) is None
     assert GymnasiumLearner(AgentConfig(env=countdown)).score(4, generator, max_length=10) == (0, 0)
+
+
+def test_an_external_memory_can_be_put_beside_an_environment(countdown):
+    """Its moves are factors before the environment's own; what is read joins what is seen; the run is one like any."""
+    config = AgentConfig(
+        env="FrozenLake-v1",
+        external_memory="tape",
+        memory_cells=3,
+        num_envs=8,
+        group_size=4,
+        max_updates=2,
+        eval_problems=1,
+    )
+    learner, _ = train(config)
+    assert learner.policy.num_actions == [4, 2, 4]
+    assert learner.policy.body.layer.in_features == 16 + 17
+    masked = GymnasiumLearner(dataclasses.replace(config, env=countdown, external_memory="Bk"))
+    streams = Generators.seeded(0, torch.device("cpu"))
+    played, _ = masked.play(masked._seeds(streams.problems), streams.choices)
+    assert played.record.index.shape == (4, 8, 5)
+    assert set(played.record.index[..., 3][played.mask > 0].tolist()) == {0, 2}  # the environment's masks are obeyed
+    with pytest.raises(ValueError, match="unknown memory 'stack'"):
+        GymnasiumLearner(dataclasses.replace(config, external_memory="stack"))

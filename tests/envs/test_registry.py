@@ -163,7 +163,7 @@ def test_what_is_read_is_the_answer(order, earned):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"interface": "associative"}, r"needs a task whose facts have keys, got Copy\("),
+        ({"interface": "associative"}, r"needs keys to name a cell by, got Copy\("),
         ({"interface": "random-access", "moves": (0, 1)}, r"leave them out for 'random-access', got \[0, 1\]"),
         ({"moves": ()}, "moves must be distinct integers or 'home'"),
         ({"order": "write-move"}, "unknown order 'write-move'; choose one of"),
