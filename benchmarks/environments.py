@@ -155,7 +155,7 @@ def table(results: dict[str, Any]) -> str:
             f"{row['random']:.3f}" if "random" in row else "not measured",
             f"{rules.task.memoryless:.3f}",
             f"{row['gru']:.3f}" if "gru" in row else "not measured",
-            "1.0",
+            "1.0" if rules.task.shows_answers else f"{rules.task.optimum:.2f}",
             learned,
             f"{row['default']:.2f}" if "default" in row else "not measured",
         ]

@@ -141,7 +141,7 @@ class Dynamics:
 
     Raises:
         ValueError: if a name is unknown, a number is below 1, the interface does not fit the task or the moves, or
-            what is read shall be the answer where that has to be worked out.
+            what is read shall be the answer where that was never shown.
     """
 
     def __init__(
@@ -163,10 +163,8 @@ class Dynamics:
         for name, chosen, choices in (("order", order, ORDERS), ("write", write, WRITES), ("emit", emit, EMITS)):
             if chosen not in choices:
                 raise ValueError(f"unknown {name} {chosen!r}; choose one of {list(choices)}")
-        if task.computed and emit == "read":
-            raise ValueError(
-                f'emit="read" answers with what a cell holds, and the answers of {task} have to be worked out'
-            )
+        if emit == "read" and (task.computed or not task.shows_answers):
+            raise ValueError(f'emit="read" answers with what a cell holds, and no cell holds the answers of {task}')
         self.task = task
         self.num_cells = task.num_cells if num_cells is None else num_cells
         self.num_heads = num_heads

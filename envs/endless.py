@@ -34,6 +34,9 @@ class EndlessEpisodes(Episodes):
         dynamics: the rules.
         num_envs: B.
         max_steps: after how many steps an episode is cut off; never if None, but a self-paced one after its own limit.
+
+    Raises:
+        ValueError: if answers can only be predicted, so that a fault says little.
     """
 
     span: Array
@@ -41,6 +44,8 @@ class EndlessEpisodes(Episodes):
 
     def __init__(self, dynamics: Dynamics, num_envs: int, max_steps: int | None = None) -> None:
         task = dynamics.task
+        if not task.shows_answers:
+            raise ValueError(f"an endless episode ends with the first fault, and nobody answers {task} without one")
         self.lengths = range(task.min_length, task.max_length + 1)
         self._tasks = [task.at_length(length, length) for length in self.lengths]
         super().__init__(dynamics, num_envs, max_steps)

@@ -31,7 +31,7 @@ def best_action(rules: Dynamics, state: State) -> Tensor:
     step = torch.arange(shown.shape[1], device=rules.device)  # (T + 1,)
     kept = rules.task.kept(shown.transpose(0, 1)).T  # (B, T + 1)
     slot, free = _slots(rules, shown, kept)
-    visit = _visits(state.script.source, slot)
+    visit = _visits(state.script.source, slot) if rules.task.shows_answers else torch.full_like(slot, -1)
     told = (shown > 0).any(dim=-1)
     told[:, 1:] &= (shown[:, 1:] != shown[:, :-1]).any(dim=-1)
     question = torch.where(told, step, -1).cummax(dim=1).values  # (B, T + 1): the last step that shows something new
@@ -81,6 +81,8 @@ def best_action(rules: Dynamics, state: State) -> Tensor:
         answer = rules.contents.symbol(state.under[:, :1], channel) - 1
         if rules.task.computed:
             answer = _worked_out(state, now)
+        elif not rules.task.shows_answers:
+            answer = _predicted(rules, state, kept, slot)
         columns.append(answer.clamp(0, rules.task.num_answers - 1))
     return torch.cat(columns, dim=1)
 
@@ -90,6 +92,15 @@ def _worked_out(state: State, now: Tensor) -> Tensor:
     last = state.script.source[..., -1].gather(1, now)
     read = (last >= 0) & (state.script.shown.gather(1, last.clamp(min=0)) == state.under[:, :1])
     return torch.where(read, state.due.unsqueeze(1), 0)
+
+
+def _predicted(rules: Dynamics, state: State, kept: Tensor, slot: Tensor) -> Tensor:
+    """The likeliest answer, (B, 1), to who has kept all that was shown before; the first there is to who has not."""
+    shown, now = state.script.shown, state.clock.unsqueeze(1)
+    likely = rules.task.predictive(rules.contents.decode(shown).transpose(0, 1)).argmax(dim=-1).T  # (B, T + 1)
+    before = kept & (torch.arange(shown.shape[1], device=shown.device) < now)
+    held = ((state.memory.codes().gather(1, slot) == shown) | ~before).all(dim=1, keepdim=True)
+    return torch.where(held, likely.gather(1, now), 0)
 
 
 def _slots(rules: Dynamics, shown: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:

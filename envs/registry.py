@@ -28,6 +28,8 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "hardmem/ForwardReverse-v0": {"task": "forward-reverse", "interface": "tape"},
     "hardmem/ForwardReverseRandomAccess-v0": {"task": "forward-reverse", **TWO_HEADS},
     "hardmem/SortRandomAccess-v0": {"task": "sort", "interface": "random-access"},
+    "hardmem/PrioritySortRandomAccess-v0": {"task": "priority-sort", "interface": "random-access"},
+    "hardmem/PrioritySortAssociative-v0": {"task": "priority-sort", **ASSOCIATIVE},
     "hardmem/Delay-v0": {"task": "delay", "interface": "tape"},
     "hardmem/DelayRandomAccess-v0": {"task": "delay", "interface": "random-access"},
     "hardmem/DuplicatedInput-v0": {"task": "duplicated-input", "interface": "tape"},
@@ -40,6 +42,12 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "hardmem/AdditionRandomAccess-v0": {"task": "addition", **TWO_HEADS},
     "hardmem/Counting-v0": {"task": "counting", "interface": "tape"},
     "hardmem/CountingRandomAccess-v0": {"task": "counting", **TWO_HEADS},
+    "hardmem/DynamicNGrams-v0": {"task": "dynamic-ngrams", **SEARCH},
+    "hardmem/DynamicNGramsRandomAccess-v0": {
+        "task": "dynamic-ngrams",
+        "interface": "random-access",
+        "self_paced": True,
+    },
     "hardmem/FactRecall-v0": {"task": "fact-recall", **SEARCH},
     "hardmem/FactRecallRandomAccess-v0": {"task": "fact-recall", **RANDOM_ACCESS},
     "hardmem/FactRecallAssociative-v0": {"task": "fact-recall", **ASSOCIATIVE},
@@ -64,7 +72,7 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
         "item_length": 1,
     },
 }
-"""Ids and the plain-data arguments of `make_dynamics` behind them. Each oracle earns exactly 1.0."""
+"""Ids and the plain-data arguments of `make_dynamics` behind them. Each oracle earns its task's optimum, 1.0."""
 
 FLAT_ENVIRONMENTS: dict[str, dict[str, Any]] = {
     env_id.replace("-v0", "Flat-v0"): arguments for env_id, arguments in ENVIRONMENTS.items()

@@ -20,9 +20,14 @@ from hardmem.tasks import Problem
 
 
 def play(rules: Dynamics, state: State, choose: Callable[[State], Tensor]) -> tuple[Tensor, list[Step]]:
-    """Play all episodes to their end; returns the total reward (B,), added up in order of time, and all steps."""
+    """Play until all episodes have ended, or may be cut off.
+
+    Returns the total reward (B,), added up in order of time, and all steps.
+    """
     total, steps = torch.zeros(len(state.clock), device=rules.device), []
     for _ in range(rules.max_steps):
+        if not bool(state.running.any()):
+            break
         state, step = rules.step(state, choose(state))
         total += step.reward
         steps.append(step)
@@ -37,7 +42,7 @@ def random_actions(rules: Dynamics, num_envs: int, generator: torch.Generator) -
 
 
 class EnvironmentContract:
-    """What holds for every environment whose optimum is 1.0.
+    """What holds for every environment.
 
     Attributes:
         arguments: of `make_dynamics`, without a preset.
@@ -55,13 +60,20 @@ class EnvironmentContract:
         """The rules under test."""
         return make_dynamics(**{**self.arguments, **changes})
 
-    def test_the_oracle_earns_exactly_one(self) -> None:
-        """Not nearly: the float32 rewards of a faultless episode add up to 1.0, and nothing is left to earn."""
+    def test_the_oracle_earns_the_optimum(self) -> None:
+        """Exactly 1.0, not nearly: the float32 rewards of a faultless episode add up to it, and nothing is left.
+
+        Where answers can only be predicted, the stated optimum within 5 standard errors.
+        """
         for preset in self.presets:
             rules = self.make(preset=preset)
             state, _ = rules.reset(64, torch.Generator().manual_seed(0))
             total, steps = play(rules, state, rules.oracle)
-            assert total.tolist() == [1.0] * 64, f"preset {preset}: the oracle earned {total.min():g} at worst"
+            if rules.task.shows_answers:
+                assert total.tolist() == [1.0] * 64, f"preset {preset}: the oracle earned {total.min():g} at worst"
+            else:
+                error = float(total.std()) / 8
+                assert abs(total.mean() - rules.task.optimum) <= 5 * error, f"preset {preset}: {total.mean():g} earned"
             assert steps[-1].terminated.all(), f"preset {preset}: an episode did not end"
 
     def test_the_oracle_foresees_nothing(self) -> None:
@@ -107,7 +119,8 @@ class EnvironmentContract:
         for env in range(5):
             single = Problem(*(field[:, env : env + 1] for field in problem))
             _, alone = play(rules, rules.start(single)[0], _given([action[env : env + 1] for action in actions]))
-            for many, one in zip(together, alone, strict=True):
+            assert len(alone) <= len(together)
+            for many, one in zip(together, alone, strict=False):  # whose own episode may end sooner
                 for field, other in zip(many, one, strict=True):
                     assert torch.equal(field[env : env + 1], other), f"episode {env}: {field[env]} and {other[0]}"
 

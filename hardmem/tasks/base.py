@@ -93,9 +93,21 @@ class Task(ABC):
         return self.num_symbols
 
     @property
+    def optimum(self) -> float:
+        """What optimal play earns: everything, unless answers can only be predicted."""
+        return 1.0
+
+    @property
     def memoryless(self) -> float:
         """What the best policy earns that neither remembers nor counts steps: by default that of guessing."""
         return 1 / self.num_answers
+
+    def predictive(self, inputs: Tensor) -> Tensor:
+        """The probability of every answer, given what is shown up to each step: (T, B, C) -> (T, B, V).
+
+        For tasks whose answers can only be predicted.
+        """
+        raise NotImplementedError(f"the answers of {type(self).__name__} are shown, not predicted")
 
     @property
     def answer_channel(self) -> int:

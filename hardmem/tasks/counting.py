@@ -29,32 +29,35 @@ class Counting(Dealt):
     stays for as long as it takes to read what was shown, cell by cell, and compare. The answer is nowhere shown, but
     worked out: the agent has to count, in a state of its own or by moving a second head, whose place is the count.
 
-    The count is uniform from 0 to L, the other symbols shown are uniform, and their order is random.
-    Optimal play earns 1.0. A policy without memory does best to say 0 always: the mean of 1 / (L + 1), `memoryless`.
-    Uniform actions earn 1 / (max_length + 1).
+    The count is uniform from 0 to L or `max_count`, the other symbols shown are uniform, and their order is random.
+    Optimal play earns 1.0. A policy without memory does best to say 0 always: the mean of 1 / (L + 1), or of what
+    `max_count` makes of it, is `memoryless`. Uniform actions earn 1 / (max_count + 1).
 
     Args:
         num_symbols: symbols shown, >= 2.
         min_length: fewest symbols in a problem.
         max_length: most symbols in a problem.
         lag: blank steps between the last symbol and the question, >= 0.
+        max_count: the highest count that is asked for, >= 1; there are `max_count + 1` answers.
     """
 
     max_length: int = 5
     lag: int = 0
+    max_count: int = 5
 
     computed: ClassVar[bool] = True
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "easiest": {"num_symbols": 2, "max_length": 2},
+        "easiest": {"num_symbols": 2, "max_length": 2, "max_count": 2},
         "default": {},
-        "longer": {"min_length": 20, "max_length": 20},
-        "longest": {"min_length": 100, "max_length": 100, "lag": 100},
+        "longer": {"min_length": 20, "max_length": 20, "max_count": 20},
+        "longest": {"min_length": 100, "max_length": 100, "lag": 100, "max_count": 100},
     }
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(2, num_symbols=self.num_symbols)
         at_least(0, lag=self.lag)
+        at_least(1, max_count=self.max_count)
 
     @property
     def input_sizes(self) -> tuple[int, ...]:
@@ -62,7 +65,7 @@ class Counting(Dealt):
 
     @property
     def num_answers(self) -> int:
-        return self.max_length + 1
+        return self.max_count + 1
 
     @property
     def answer_channel(self) -> int:
@@ -71,7 +74,7 @@ class Counting(Dealt):
     @property
     def memoryless(self) -> float:
         lengths = range(self.min_length, self.max_length + 1)
-        return sum(1 / (length + 1) for length in lengths) / len(lengths)
+        return sum(1 / (min(length, self.max_count) + 1) for length in lengths) / len(lengths)
 
     @property
     def num_steps(self) -> int:
@@ -96,7 +99,8 @@ class Counting(Dealt):
         )
         shape = (num_problems, self.max_length)
         asked = torch.randint(1, self.num_symbols + 1, (num_problems,), generator=generator, device=device)
-        times = (torch.rand((num_problems,), generator=generator, device=device) * (lengths + 1)).long()
+        counts = lengths.clamp(max=self.max_count) + 1  # that are possible
+        times = (torch.rand((num_problems,), generator=generator, device=device) * counts).long()
         other = torch.randint(1, self.num_symbols, shape, generator=generator, device=device)
         other = other + (other >= asked.unsqueeze(1))
         order = shuffled(lengths, self.max_length, generator)  # of the places, those asked for first
@@ -107,7 +111,7 @@ class Counting(Dealt):
         """The one problem, (T, 1), of the given symbols: those shown, then the one asked for.
 
         Raises:
-            ValueError: if a symbol or the number of symbols is out of range.
+            ValueError: if a symbol, the number of symbols or the count is out of range.
         """
         *shown, asked = symbols or [0]
         if not self.min_length <= len(shown) <= self.max_length:
@@ -117,6 +121,8 @@ class Counting(Dealt):
             )
         if not all(1 <= symbol <= self.num_symbols for symbol in symbols):
             raise ValueError(f"symbols must lie in 1 to {self.num_symbols}, got {list(symbols)}")
+        if shown.count(asked) > self.max_count:
+            raise ValueError(f"symbol {asked} must be shown at most max_count = {self.max_count} times, got {shown}")
         padded = torch.tensor([[*shown, *[1] * (self.max_length - len(shown))]], device=device)
         length, one = torch.tensor([len(shown)], device=device), torch.tensor([asked], device=device)
         return self.lay_out(*self.layouts(self._deal(padded, length, one)))

@@ -67,6 +67,17 @@ class DynamicNGrams(Dealt):
             )
 
     @property
+    def optimum(self) -> float:
+        """The mean share of right answers of Bayes's best guess, over problems drawn with a seed of its own.
+
+        What the best guess is expected to get right is known for each problem, so that 2,048 of them leave a standard
+        error of 0.002 at the default preset.
+        """
+        problem = self.draw(2048, generator=torch.Generator().manual_seed(0))
+        expected = self.predictive(problem.inputs).amax(dim=-1) * problem.mask
+        return float((expected.sum(dim=0) / problem.mask.sum(dim=0)).mean())
+
+    @property
     def num_contexts(self) -> int:
         """V^c."""
         return int(self.num_symbols**self.context)

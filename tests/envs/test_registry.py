@@ -24,6 +24,8 @@ class TestEveryEnvironment(EnvironmentContract):
     @pytest.fixture(params=IDS, autouse=True)
     def _environment(self, request):
         self.arguments = ENVIRONMENTS[request.param]
+        if not TASKS[self.arguments["task"]].shows_answers:
+            self.presets = self.presets[:2]  # at every step its oracle goes through the whole problem
 
 
 @pytest.mark.parametrize("env_id", IDS)

@@ -491,6 +491,7 @@ def test_inputs_out_of_range_are_refused(name, symbols, message):
         ("overwrite", {"num_symbols": 1}, "num_symbols must be at least 2, got 1"),
         ("addition", {"num_symbols": 1}, "num_symbols must be at least 2, got 1"),
         ("counting", {"num_symbols": 1}, "num_symbols must be at least 2, got 1"),
+        ("counting", {"max_count": 0}, "max_count must be at least 1, got 0"),
         ("counting", {"lag": -1}, "lag must be at least 0, got -1"),
         ("maze", {"corridor": -1}, "corridor must be at least 0, got -1"),
         ("maze", {"num_keys": 4}, r"at least max_length \+ distractors = 5, got 4"),
@@ -541,6 +542,16 @@ def test_counts_are_uniform():
     assert abs(first - 1 / 3) < 5 * (2 / 9 / (times == 1).sum()) ** 0.5
     other = torch.bincount(shown[shown != asked_for], minlength=4)[1:]
     assert (other / other.sum() - 1 / 3).abs().max() < 5 * (2 / 9 / other.sum()) ** 0.5
+
+
+def test_counts_end_somewhere():
+    """At `max_count`: no more are drawn, and an input that shows more is refused; lengths may go beyond it."""
+    task = make_task("counting", num_symbols=3, min_length=6, max_length=6, max_count=2)
+    assert (
+        task.draw(500, generator=generator()).targets.amax() == task.num_answers == task.at_length(9).num_answers == 3
+    )
+    with pytest.raises(ValueError, match=r"at most max_count = 2 times, got \[1, 1, 1, 2, 2, 2\]"):
+        task.problem([1, 1, 1, 2, 2, 2, 1])
 
 
 def test_all_orders_of_commands_are_equally_likely():
