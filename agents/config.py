@@ -28,7 +28,8 @@ class TrainConfig:
     start_length: int = 5
     """Longest problem shown at first."""
     curriculum: str = "one-longer"
-    """How lengths are drawn and grow: a name from `CURRICULA`: "one-longer", "doubling", "gym", "rl-ntm"."""
+    """How lengths are drawn and grow: a name from `CURRICULA`: "one-longer", "one-length", "doubling", "gym",
+    "rl-ntm"."""
     promote_at: float = 0.9
     """Share of exact greedy validation answers, in (0, 1], at which problems become longer."""
     max_updates: int = 2000
@@ -144,6 +145,8 @@ class SequenceConfig(TrainConfig):
     """Symbols of the task, blank excluded; 256 makes vectors of 8 bits."""
     task: str = "copy"
     """A name from `TASKS`."""
+    preset: str = "default"
+    """Difficulty of the task, apart from num_symbols and the lengths: a name from its `presets`."""
     model: str = "ntm"
     """A name from `MODELS`: "ntm", or "lstm" and "gru" without cells."""
     access: str = "sampled"
@@ -172,6 +175,8 @@ class SequenceConfig(TrainConfig):
     """Width of the controller, or of the recurrent network."""
     cell_width: int = 20
     """Width of a cell."""
+    num_cells: int = 0
+    """Cells of an NTM; 0 for as many as the longest problem needs."""
     num_problems: int = 8
     """Problems per update; each is played by group_size rollouts."""
 
@@ -179,7 +184,7 @@ class SequenceConfig(TrainConfig):
         """Check what the base class does, and the sizes of this one."""
         super().__post_init__()
         check_at_least_one(self, "hidden_size", "cell_width", "num_problems")
-        check_at_least_zero(self, "soft_updates", "soft_from")
+        check_at_least_zero(self, "soft_updates", "soft_from", "num_cells")
         if not 0 <= self.soft_share <= 1:
             raise ValueError(f"soft_share must be in [0, 1], got {self.soft_share}")
 

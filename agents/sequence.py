@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -18,9 +19,15 @@ from hardmem.estimators import cost_to_go
 from hardmem.estimators.schedules import in_share, is_soft
 from hardmem.models import NTM, Recurrent
 from hardmem.schemes import SCHEMES
-from hardmem.tasks import Task, bit_inputs, make_task, num_bits, symbols_to_bits
+from hardmem.tasks import Task, make_task
 
 MODELS = ("ntm", "lstm", "gru")
+
+
+def widths(task: Task) -> tuple[int, int]:
+    """Of the vectors that a sequence model is shown and asked for."""
+    blank = torch.zeros((1, 1, len(task.input_sizes)), dtype=torch.int64)
+    return task.shown_as_bits(blank).shape[-1], task.asked_as_bits(blank[..., 0]).shape[-1]
 
 
 def make_model(config: SequenceConfig, task: Task) -> NTM | Recurrent:
@@ -29,12 +36,12 @@ def make_model(config: SequenceConfig, task: Task) -> NTM | Recurrent:
     Raises:
         ValueError: if a name is unknown or a size out of range.
     """
-    bits = num_bits(task.num_answers)
+    shown, asked = widths(task)
     if config.model == "ntm":
         return NTM(
-            bits + 2,
-            bits,
-            num_cells=task.num_cells,
+            shown,
+            asked,
+            num_cells=config.num_cells or task.num_cells,
             cell_width=config.cell_width,
             controller=config.controller,
             hidden_size=config.hidden_size,
@@ -47,12 +54,28 @@ def make_model(config: SequenceConfig, task: Task) -> NTM | Recurrent:
         )
     if config.model not in MODELS:
         raise ValueError(f"unknown model {config.model!r}; choose one of {list(MODELS)}")
-    return Recurrent(bits + 2, bits, kind=config.model, hidden_size=config.hidden_size)
+    return Recurrent(shown, asked, kind=config.model, hidden_size=config.hidden_size)
 
 
 def bit_cost(outputs: Tensor, wanted: Tensor) -> Tensor:
     """Mean cross-entropy per bit: logits and bits (T, B, O) -> (T, B)."""
     return F.binary_cross_entropy_with_logits(outputs, wanted, reduction="none").mean(dim=-1)
+
+
+def bits_per_sequence(outputs: Tensor, wanted: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """What Graves et al. 2014 plot: the cost of a sequence in bits, and beside it how many of its bits are wrong.
+
+    Args:
+        outputs: logits, (T, B, O).
+        wanted: bits, (T, B, O), 0 or 1.
+        mask: where they are asked for, (T, B).
+
+    Returns:
+        "cost_bits", the cross-entropy to base 2, and "wrong_bits": means over sequences, scalars on the device.
+    """
+    cost = F.binary_cross_entropy_with_logits(outputs, wanted, reduction="none").sum(dim=-1) * mask / math.log(2)
+    wrong = ((outputs > 0) != (wanted > 0)).sum(dim=-1) * mask
+    return {"cost_bits": cost.sum(dim=0).mean(), "wrong_bits": wrong.sum(dim=0).float().mean()}
 
 
 class SequenceLearner(Learner):
@@ -73,13 +96,15 @@ class SequenceLearner(Learner):
     def __init__(self, config: SequenceConfig, device: torch.device | str = "cpu") -> None:
         super().__init__()
         self.config: SequenceConfig = config
-        self.task = make_task(config.task, num_symbols=config.num_symbols, max_length=config.max_length)
+        self.task = make_task(
+            config.task, config.preset, num_symbols=config.num_symbols, min_length=1, max_length=config.max_length
+        )
         self.model = make_model(config, self.task)
         self.draws = isinstance(self.model, NTM) and config.access in DRAWN
         # Copies of a problem differ in nothing where nothing is drawn: such a model plays each once.
         self.group_size = config.group_size if self.draws else 1
         self.dense = isinstance(self.model, NTM) and config.access not in HARD
-        bits, shown = num_bits(self.task.num_answers), num_bits(self.task.num_answers) + 2
+        shown, bits = widths(self.task)
         wanted = config if self.draws else dataclasses.replace(config, estimator="cost-to-go", baseline="none")
         self.estimate = Estimate(
             wanted,
@@ -89,12 +114,17 @@ class SequenceLearner(Learner):
         self.baseline = self.estimate.make_baseline(self.group_size)
         self.to(device)
 
+    def num_cells(self, task: Task) -> int:
+        """Cells to play a task on: those trained with, or for longer problems as many as these need if that is more."""
+        assert isinstance(self.model, NTM), "only a memory has cells"
+        longer = task.max_length > self.task.max_length
+        return max(self.model.num_cells, task.num_cells) if longer else self.model.num_cells
+
     def play(self, task: Task, inputs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, AccessRecord | None]:
         """Inputs (T, B, I) -> output logits (T, B, O) and what was chosen, on as many cells as the task needs."""
         if not isinstance(self.model, NTM):
             return self.model(inputs)[0], None
-        num_cells = max(task.num_cells, self.model.num_cells)
-        state = self.model.initial_state(inputs.shape[1], num_cells)
+        state = self.model.initial_state(inputs.shape[1], self.num_cells(task))
         outputs, _, record = self.model.trace(inputs, state, generator)
         return outputs, record
 
@@ -107,14 +137,15 @@ class SequenceLearner(Learner):
         device = next(self.model.parameters()).device
         problem = task.draw(config.num_problems, generator=generators.problems, device=device)
         problem = problem.repeat(self.group_size if draws else 1)
-        inputs = bit_inputs(problem.inputs[..., 0], config.num_symbols)
+        inputs = task.shown_as_bits(problem.inputs)
         with self.using("soft") if soft else nullcontext():
             outputs, record = self.play(task, inputs, generators.choices)
-        wanted = symbols_to_bits(problem.targets, task.num_answers)
+        wanted = task.asked_as_bits(problem.targets)
         # Divided by the length, sums over time stay of one size while problems grow.
         cost = bit_cost(outputs, wanted) * problem.mask / stage.length
 
         metrics = {"bit_loss": (cost.detach().sum() * stage.length) / problem.mask.sum()}
+        metrics |= bits_per_sequence(outputs.detach(), wanted, problem.mask)
         if record is None:
             loss = cost.sum(dim=0).mean()
             objective = loss
@@ -173,15 +204,28 @@ class SequenceLearner(Learner):
         greedy: bool = True,
     ) -> Score | None:
         task = self.task.at_length(max_length, min_length)
-        if not SCHEMES[self.config.addressing].any_size and task.num_cells > self.task.num_cells:
+        tied = isinstance(self.model, NTM) and not SCHEMES[self.config.addressing].any_size
+        if tied and self.num_cells(task) > self.num_cells(self.task):
             return None  # the heads know no cell beyond those they were trained with
         problem = task.draw(num_problems, generator=generator, device=generator.device)
         with torch.no_grad(), self.greedy() if greedy else nullcontext():
-            outputs, _ = self.play(task, bit_inputs(problem.inputs[..., 0], task.num_symbols), generator)
-        wanted = symbols_to_bits(problem.targets, task.num_answers)
+            outputs, _ = self.play(task, task.shown_as_bits(problem.inputs), generator)
+        wanted = task.asked_as_bits(problem.targets)
         right = ((outputs > 0) == (wanted > 0)).all(dim=-1) | ~problem.mask
         num_right = (right & problem.mask).sum(dim=0) / problem.mask.sum(dim=0)
         return Score(exact=float(right.all(dim=0).double().mean()), accuracy=float(num_right.double().mean()))
+
+    @torch.no_grad()
+    def bits(
+        self, num_problems: int, generator: torch.Generator, *, max_length: int, min_length: int = 1
+    ) -> dict[str, float]:
+        """Play fresh problems greedily: `bits_per_sequence`, means over problems."""
+        task = self.task.at_length(max_length, min_length)
+        problem = task.draw(num_problems, generator=generator, device=generator.device)
+        with self.greedy():
+            outputs, _ = self.play(task, task.shown_as_bits(problem.inputs), generator)
+        found = bits_per_sequence(outputs, task.asked_as_bits(problem.targets), problem.mask)
+        return {name: float(value) for name, value in found.items()}
 
     def greedy(self) -> AbstractContextManager[None]:
         """While this lasts, heads that draw their cells take the likeliest instead, as at test time."""

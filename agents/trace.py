@@ -15,7 +15,7 @@ from hardmem.agents.sequence import SequenceLearner
 from hardmem.bank import snapshot
 from hardmem.memory import HardAddress, as_weights
 from hardmem.models import NTM
-from hardmem.tasks import Problem, bit_inputs
+from hardmem.tasks import Problem
 
 
 class Trace(NamedTuple):
@@ -87,7 +87,7 @@ def trace(
         if isinstance(learner, SequenceLearner):
             task = learner.task.at_length(max_length, shortest)
             problem = task.draw(num_problems, generator=generator, device=generator.device)
-            return trace_model(learner, problem, task.num_cells)
+            return trace_model(learner, problem, learner.num_cells(task) if isinstance(learner.model, NTM) else 1)
     raise ValueError(f"expected a learner of one of hardmem's tasks, got {type(learner).__name__}")
 
 
@@ -144,7 +144,7 @@ def trace_agent(learner: AgentLearner, problem: Problem, max_length: int) -> Tra
 def trace_model(learner: SequenceLearner, problem: Problem, num_cells: int = 1) -> Trace:
     """Show given problems, (T, B), to a sequence model, on as many cells as it was trained with, or more."""
     model, task = learner.model, learner.task
-    inputs = bit_inputs(problem.inputs[..., 0], task.num_symbols)
+    inputs = task.shown_as_bits(problem.inputs)
     steps, batch = problem.mask.shape
     outputs, weights, memory, entropies, heads = [], [], [], [], list[str]()
     if isinstance(model, NTM):
@@ -166,11 +166,12 @@ def trace_model(learner: SequenceLearner, problem: Problem, num_cells: int = 1) 
         outputs = list(model(inputs)[0])
     bits = torch.stack(outputs) > 0
     value = (bits.long() << torch.arange(bits.shape[-1], device=bits.device)).sum(dim=-1) + 1
+    right = (bits == (task.asked_as_bits(problem.targets) > 0)).all(dim=-1)  # bits need not tell all answers apart
     step = torch.arange(steps, device=inputs.device).unsqueeze(1)
     none = inputs.new_zeros(0)
     return Trace(
         shown=problem.inputs,
-        answer=value,
+        answer=torch.where(right & problem.mask, problem.targets, value),
         target=problem.targets,
         mask=problem.mask,
         running=step < problem.num_steps(),

@@ -12,7 +12,7 @@ from torch import Tensor
 from hardmem.tasks.base import Problem, at_least, shuffled
 from hardmem.tasks.dealing import Deal, Dealt, Layout
 
-MAX_ITEMS = 65_536
+MAX_ITEMS = 2**18
 """Distinct items a task may draw from: far more than it shows, and few enough to draw them from a float32."""
 
 

@@ -11,6 +11,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from hardmem.tasks.encoding import bit_inputs, symbols_to_bits
+
 
 class Problem(NamedTuple):
     """A batch of B problems of T steps, time-first. Symbols are int64; 0 is the blank of every channel.
@@ -143,6 +145,21 @@ class Task(ABC):
         """The difficulty as plain data: every argument, and what has to be kept at most, in cells and in bits."""
         cells = self.num_stored
         return {**dataclasses.asdict(self), "cells": cells, "bits": round(cells * math.log2(self.num_symbols), 1)}
+
+    def shown_as_bits(self, inputs: Tensor) -> Tensor:
+        """What a sequence model is shown: inputs (T, B, C) -> float32 (T, B, I), channel after channel.
+
+        By default the signs of the bits of a symbol, then flags: for the blank, and for each marker among the answers.
+        """
+        parts = []
+        for channel, size in enumerate(self.input_sizes):
+            symbols = min(size, self.num_symbols) if channel == self.answer_channel else size
+            parts.append(bit_inputs(inputs[..., channel], symbols, size - symbols))
+        return torch.cat(parts, dim=-1)
+
+    def asked_as_bits(self, targets: Tensor) -> Tensor:
+        """What a sequence model is asked for: targets (T, B) -> bits (T, B, O), 0 or 1."""
+        return symbols_to_bits(targets, self.num_answers)
 
     @property
     @abstractmethod

@@ -26,13 +26,17 @@ def symbols_to_bits(symbols: Tensor, num_symbols: int) -> Tensor:
     return (((symbols - 1) * is_symbol).unsqueeze(-1) >> shifts & 1).float()
 
 
-def bit_inputs(symbols: Tensor, num_symbols: int) -> Tensor:
-    """What a sequence model is shown: symbols (...) -> (..., num_bits + 2): signs, 1 if blank, 1 if a marker.
+def bit_inputs(symbols: Tensor, num_symbols: int, num_markers: int = 1) -> Tensor:
+    """What a sequence model is shown: symbols (...) -> (..., num_bits + 1 + num_markers): signs, and flags.
+
+    The flags are 1 for the blank and for each marker, the symbols above num_symbols; the last stands for any beyond it.
 
     Signs put every symbol at the same distance from what is no symbol, whose bits are zeros. With bits as 0 and 1, some
     symbol near zero is the last to be told from it.
     """
     is_symbol = ((symbols > 0) & (symbols <= num_symbols)).unsqueeze(-1)
     signs = (2 * symbols_to_bits(symbols, num_symbols) - 1) * is_symbol
-    flags = torch.stack([symbols == 0, symbols > num_symbols], dim=-1)
+    markers = [symbols == num_symbols + number for number in range(1, num_markers)]
+    markers += [symbols >= num_symbols + num_markers] * (num_markers > 0)
+    flags = torch.stack([symbols == 0, *markers], dim=-1)
     return torch.cat([signs, flags.float()], dim=-1)

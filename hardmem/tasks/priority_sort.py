@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hardmem.tasks.base import Problem, at_least, shuffled
 from hardmem.tasks.dealing import Deal, Layout
+from hardmem.tasks.encoding import bit_inputs
 from hardmem.tasks.recitation import Recitation
 
 
@@ -70,6 +71,13 @@ class PrioritySort(Recitation):
     @property
     def num_steps(self) -> int:
         return super().num_steps - max(0, self.max_length - self.top)
+
+    def shown_as_bits(self, inputs: Tensor) -> Tensor:
+        """The priority as one number, evenly from -1 to 1, the paper's range; then the symbol."""
+        priority, symbol = inputs[..., 0], inputs[..., 1]
+        level = (2 * priority - self.num_priorities - 1) / max(1, self.num_priorities - 1)
+        number = torch.where(priority > 0, level, 0.0).unsqueeze(-1)
+        return torch.cat([number, bit_inputs(symbol, self.num_symbols, self.num_markers)], dim=-1)
 
     def deal(
         self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"

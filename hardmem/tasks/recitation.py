@@ -40,6 +40,16 @@ class Recitation(Dealt):
         """How often the symbols may be asked for; a delimiter of its own announces each number."""
         return 1
 
+    @property
+    def pauses(self) -> bool:
+        """Whether a blank step stands between two recitals."""
+        return True
+
+    @property
+    def end_marker(self) -> bool:
+        """Whether the delimiter is asked for at the end."""
+        return False
+
     @abstractmethod
     def _place(self, turn: Tensor, lengths: Tensor) -> Tensor:
         """Which symbol, from 0, is asked for at the given turn of a recital: (K, T), lengths (K, 1) -> (K, T)."""
@@ -120,6 +130,9 @@ class Recitation(Dealt):
         shown = torch.where((step >= lengths) & (step < opening), self.max_length + self.max_repeats + 1, shown)
 
         position = step - opening - 1
-        turn = position.remainder(lengths + 1)  # the last turn of each recital is a pause
-        asking = (position >= 0) & (position < repeats * (lengths + 1)) & (turn < lengths)
-        return Layout(shown, torch.where(asking, self._place(turn, lengths) + 1, 0))
+        period = lengths + self.pauses
+        turn = position.remainder(period)  # the last turn of each recital is a pause
+        asking = (position >= 0) & (position < repeats * period) & (turn < lengths)
+        due = torch.where(asking, self._place(turn, lengths) + 1, 0)
+        ending = position == repeats * period - int(self.pauses)
+        return Layout(shown, torch.where(ending & self.end_marker, self.max_length + repeats, due))

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from hardmem.tasks.base import Problem
+from hardmem.tasks.dealing import Deal
+from hardmem.tasks.encoding import bit_inputs, symbols_to_bits
 from hardmem.tasks.recitation import Recitation
 
 
@@ -25,7 +27,8 @@ class RepeatCopy(Recitation):
         source    -  -  -  0  1  -  0  1
 
     A pause stands between two recitals, in which the head, on the cell after the last symbol, can go back. Nothing in
-    the input tells the pause from the recital: the memory does. (Graves asks for an end marker too, and for no pause.)
+    the input tells the pause from the recital: the memory does. In the paper's form, `pauses=False, end_marker=True`,
+    recitals follow one another, and after the last the delimiter itself is asked for: the repeats have to be counted.
 
     Optimal play earns 1.0. Everything shown has to be kept, so a policy without memory can only guess, as a random one
     does: 1 / num_symbols.
@@ -36,17 +39,66 @@ class RepeatCopy(Recitation):
         max_length: most symbols in a problem.
         lag: steps between the last symbol and the delimiter, >= 0.
         max_repeats: most recitals, >= 1; their number is uniform from 1. Delimiter r is symbol `num_symbols + r`.
+        pauses: whether a blank step stands between two recitals.
+        end_marker: whether the delimiter is asked for at the end.
     """
 
     max_length: int = 5
     max_repeats: int = 3
+    pauses: bool = True
+    end_marker: bool = False
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "easiest": {"max_length": 2, "max_repeats": 2},
         "default": {},
+        "paper": {"max_length": 10, "max_repeats": 10, "pauses": False, "end_marker": True},
         "longer": {"min_length": 10, "max_length": 10, "max_repeats": 10},
         "longest": {"min_length": 20, "max_length": 20, "max_repeats": 20, "lag": 100},
     }
+
+    @property
+    def num_answers(self) -> int:
+        return self.num_symbols + self.max_repeats * self.end_marker
+
+    @property
+    def num_stored(self) -> int:
+        return super().num_stored + self.end_marker
+
+    @property
+    def num_cells(self) -> int:
+        return super().num_cells + self.end_marker
+
+    @property
+    def num_steps(self) -> int:
+        return super().num_steps - (self.max_repeats - 1) * (not self.pauses) + self.end_marker
+
+    def shown_as_bits(self, inputs: Tensor) -> Tensor:
+        """As usual, but one flag for all delimiters, and where the end is asked for, their number beside it.
+
+        It is normalised to mean 0 and variance 1 over the numbers drawn, as in section 4.2 of the paper.
+        """
+        symbols = inputs[..., 0]
+        shown = bit_inputs(symbols, self.num_symbols)
+        if not self.end_marker:
+            return shown
+        repeats = symbols - self.num_symbols
+        spread = max(1.0, ((self.max_repeats**2 - 1) / 12) ** 0.5)
+        number = (repeats - (self.max_repeats + 1) / 2) / spread
+        counts = (repeats > 0) & (repeats <= self.max_repeats)
+        return torch.cat([shown, torch.where(counts, number, 0.0).unsqueeze(-1)], dim=-1)
+
+    def asked_as_bits(self, targets: Tensor) -> Tensor:
+        """The bits of a symbol, and where the end is asked for, a flag for it."""
+        bits = symbols_to_bits(targets, self.num_symbols)
+        return (
+            torch.cat([bits, (targets > self.num_symbols).unsqueeze(-1).float()], dim=-1) if self.end_marker else bits
+        )
+
+    def _deal(self, symbols: Tensor, lengths: Tensor, repeats: Tensor) -> Deal:
+        deal = super()._deal(symbols, lengths, repeats)
+        opening = (lengths + self.lag)[:, None, None]  # when the delimiter is shown
+        number = torch.arange(deal.rows.shape[1], device=symbols.device)[:, None]
+        return deal._replace(source=torch.where(number > self.max_length, opening, deal.source))
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
         """The one problem, (T, 1), that shows the given symbols, the last of them the delimiter `num_symbols + r`.

@@ -32,6 +32,18 @@ def test_no_problem_is_longer_than_the_level_though_the_least_is():
     assert make_curriculum("one-longer", 2, 10, 0.9, min_length=5).present() == (2, 2)
 
 
+def test_one_length_draws_them_all_alike():
+    """At D = 4 of 9, from 2: one length an update, each a third of the time (5 standard errors); then one longer."""
+    curriculum = make_curriculum("one-length", 4, 9, 0.9, min_length=2, seed=1)
+    count = collections.Counter(curriculum.drawn(update) for update in range(3000))
+    assert set(count) == {(2, 2), (3, 3), (4, 4)}
+    for drawn in count.values():
+        assert abs(drawn / 3000 - 1 / 3) < 5 * (2 / 9 / 3000) ** 0.5
+    assert curriculum.present() == (2, 4)
+    curriculum.record(0.9)
+    assert curriculum.length == 5
+
+
 def test_gym_asks_for_ten_without_a_fault():
     """Three lengths from D on; nine of ten are not enough, whatever `promote_at` says."""
     curriculum = make_curriculum("gym", 2, 5, 0.5)

@@ -14,7 +14,9 @@ from hardmem.agents.compare import METHODS
 from hardmem.agents.learner import Generators, Stage
 from hardmem.agents.progress import Progress
 from hardmem.agents.reinforce import collect
+from hardmem.agents.sequence import SequenceLearner, bits_per_sequence
 from hardmem.agents.training import NonFiniteError, Training, examine, make_learner
+from hardmem.tasks import TASKS
 from hardmem.tasks.copy import Copy
 from hardmem.tasks.multi_hop import MultiHop
 from tests import device_guard
@@ -116,6 +118,31 @@ def test_what_is_counted():
     _, outcome = train(config)
     last = outcome.curve[-1]
     assert (last.update, last.problems, last.rollouts, last.steps) == (5, 5 * 16, 5 * 128, 5 * 128 * 5)
+
+
+def test_bits_per_sequence_by_hand():
+    """Two steps of two bits, two sequences: undecided outputs cost a bit each, and count where they are asked for."""
+    outputs, wanted = torch.zeros(2, 2, 2), torch.tensor([[[0.0, 0.0], [1.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]]])
+    outputs[0, 0, 0] = math.log(3)  # odds of 3 to 1 for a bit that is 0: wrong, and two bits
+    found = bits_per_sequence(outputs, wanted, torch.tensor([[True, True], [True, False]]))
+    assert float(found["cost_bits"]) == pytest.approx((2 + 1 + 1 + 1 + 1 + 1) / 2)
+    assert float(found["wrong_bits"]) == (1 + 1 + 2) / 2
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_can_be_shown_to_a_sequence_model(task):
+    """All channels are seen: the loss of a batch depends on each of them."""
+    config = SequenceConfig(task=task, model="lstm", num_symbols=4, max_length=2, start_length=2, num_problems=4)
+    learner = make_learner(config)
+    assert isinstance(learner, SequenceLearner)
+    learner.batch(Stage(2), generators()).loss.backward()
+    problem = learner.task.draw(50, generator=generators().problems)
+    plain = learner.task.shown_as_bits(problem.inputs)
+    for channel in range(problem.inputs.shape[-1]):
+        other = problem.inputs.clone()
+        other[..., channel] = other[..., channel].roll(1, dims=1)
+        assert not torch.equal(learner.task.shown_as_bits(other), plain)
+    assert learner.score(4, generators().test, max_length=2) is not None
 
 
 def test_an_attempt_without_progress_is_given_up():

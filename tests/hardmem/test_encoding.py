@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hardmem.tasks import bit_inputs, num_bits, one_hot, symbols_to_bits
+from hardmem.tasks import bit_inputs, make_task, num_bits, one_hot, symbols_to_bits
 
 
 def test_one_hot_by_hand():
@@ -38,3 +38,21 @@ def test_bit_inputs_tell_blank_and_marker_from_every_symbol():
     """Symbols are signs; the blank, and a marker above the symbols, have a channel each."""
     rows = bit_inputs(torch.tensor([[0, 1], [4, 5]]), num_symbols=4)
     assert rows.tolist() == [[[0, 0, 1, 0], [-1, -1, 0, 0]], [[1, 1, 0, 0], [0, 0, 0, 1]]]
+    two = bit_inputs(torch.tensor([0, 5, 6, 7]), num_symbols=4, num_markers=2)
+    assert two[:, 2:].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]
+    assert bit_inputs(torch.tensor([0, 2]), num_symbols=2, num_markers=0).tolist() == [[0, 1], [1, 0]]
+
+
+def test_tasks_as_bits_by_hand():
+    """Two delimiters have a flag each, priorities one number, repeats one normalised number, the end marker a bit."""
+    shown = make_task("associative-recall", num_symbols=2).shown_as_bits(torch.tensor([[[2], [3], [4]]]))
+    assert shown.tolist() == [[[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]]
+    sort = make_task("priority-sort", num_symbols=2, max_length=3, num_priorities=5)
+    shown = sort.shown_as_bits(torch.tensor([[[1, 2], [4, 1], [0, 3], [0, 0]]]))
+    assert shown.tolist() == [[[-1, 1, 0, 0], [0.5, -1, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]]]
+    repeat = make_task("repeat-copy", "paper", num_symbols=2, max_repeats=7)  # repeats have mean 4, variance 4
+    shown = repeat.shown_as_bits(torch.tensor([[[1], [3], [6], [9], [0]]]))
+    assert shown.tolist() == [[[-1, 0, 0, 0], [0, 0, 1, -1.5], [0, 0, 1, 0], [0, 0, 1, 1.5], [0, 1, 0, 0]]]
+    assert repeat.asked_as_bits(torch.tensor([[2, 1, 9]])).tolist() == [[[1, 0], [0, 0], [0, 1]]]
+    facts = make_task("fact-recall", num_symbols=2, num_keys=16)
+    assert facts.shown_as_bits(torch.zeros(1, 1, len(facts.input_sizes), dtype=torch.int64)).shape[-1] == 5 + 5 + 2

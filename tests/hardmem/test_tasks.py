@@ -409,6 +409,17 @@ def test_the_best_guess_at_ngrams():
     assert float((right.sum(dim=0) / problem.mask.sum(dim=0)).mean()) == pytest.approx(0.68, abs=0.015)
 
 
+def test_repeats_without_pauses_and_the_end_marker():
+    """The paper's form, and with pauses: two symbols twice, then the delimiter, which step 2 has shown."""
+    task = make_task("repeat-copy", "paper", num_symbols=7, max_length=2, max_repeats=2)
+    problem = task.problem([4, 1, 9])
+    assert task.num_steps == 8
+    assert problem.targets[:, 0].tolist() == [0, 0, 0, 4, 1, 4, 1, 9]
+    assert problem.source[3:, 0, 0].tolist() == [0, 1, 0, 1, 2]
+    problem = dataclasses.replace(task, pauses=True).problem([4, 1, 9])
+    assert problem.targets[:, 0].tolist() == [0, 0, 0, 4, 1, 0, 4, 1, 9]
+
+
 def test_priorities_of_the_top():
     """The five of the highest priorities are asked for, in their order, whatever the rest is."""
     problem = PrioritySort(top=5, min_length=8, max_length=8).draw(50, generator=generator())
