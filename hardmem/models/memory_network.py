@@ -177,6 +177,22 @@ class MemoryNetwork(nn.Module):
             generator: for what is drawn.
             choices: facts that hard access takes, (Q, B, K), int64: F to stop, -1 to go by the access.
         """
+        return self._answer(questions, state, generator, choices, sum_last=False)
+
+    def _answer(
+        self,
+        questions: Tensor,
+        state: Facts,
+        generator: torch.Generator | None,
+        choices: Tensor | None,
+        *,
+        sum_last: bool,
+    ) -> Answer:
+        """`answer`; with `sum_last` the last hop is not drawn, but summed over.
+
+        The logits are then the logarithms of p(answer) = sum over facts of p(fact) p(answer | fact), Wu, Shapiro &
+        Cotterell 2018, arXiv:1808.10024, section 3, and the record has the K - 1 hops before.
+        """
         self._check_access()
         asked = self._words(questions)  # (B, Q, C)
         if choices is not None and not self.batch_first:
@@ -192,20 +208,26 @@ class MemoryNetwork(nn.Module):
             values = self._embed(self.words[reading], state.words) + self.ages[reading](age)
             stop = self.stop[min(hop, len(self.stop) - 1)].expand(len(keys), 1, -1)
             match = (u @ torch.cat([keys, stop], dim=1).transpose(1, 2)).masked_fill(~allowed, -torch.inf)
+            scores.append(match)
             chosen = None if choices is None else choices[..., hop : hop + 1]
+            u = u if self.between is None else self.between(u)
+            if sum_last and hop == self.num_hops - 1:
+                log_weights = _only(chosen, _log_weights(match, stopped))
+                u = u.unsqueeze(2) + F.pad(values, (0, 0, 0, 1)).unsqueeze(1)  # after each fact: (B, Q, F + 1, D)
+                break
             weights, record = self._access(match, stopped, chosen, generator)
             if record is not None:
                 records.append(record)
                 stopped = record.index == state.mask.shape[1]
-            read = weights[..., :-1] @ values
-            u = (u if self.between is None else self.between(u)) + read
-            scores.append(match)
+            u = u + weights[..., :-1] @ values
         if self.answer_layer is None:
             first = 1 + sum(self.input_sizes[: self.answer_channel])
             answers = torch.arange(first, first + self.input_sizes[self.answer_channel], device=u.device)
             logits = u @ self.words[-1](answers).T
         else:
             logits = self.answer_layer(u)
+        if sum_last:
+            logits = (log_weights.unsqueeze(-1) + logits.log_softmax(dim=-1)).logsumexp(dim=2)
         together = torch.stack(scores, dim=2)
         record = AccessRecord(*(torch.cat(field, dim=-1) for field in zip(*records, strict=True))) if records else None
         if self.batch_first:
@@ -226,6 +248,9 @@ class MemoryNetwork(nn.Module):
     ) -> Tensor:
         """What to minimise: cross-entropy of the answers, margins where facts are supervised, REINFORCE for the rest.
 
+        Where facts are drawn the last is not: the answer's probability is summed over the facts it may be. A fact that
+        was drawn is held to account for all that follows: the answer, and the margins of the hops after it.
+
         Args:
             questions: (Q, B, C).
             targets: the answers, (Q, B), int64, numbered from 1.
@@ -244,21 +269,24 @@ class MemoryNetwork(nn.Module):
             ValueError: if supervision is asked for and nothing is given.
         """
         known = self._known(support, state.mask.shape[1])
-        answer = self.answer(questions, state, generator, known)
+        answer = self._answer(questions, state, generator, known, sum_last=self.access == "sampled")
         counts = torch.ones_like(targets) if mask is None else mask
         cost = F.cross_entropy(answer.logits.flatten(0, 1), (targets.flatten() - 1).clamp(min=0), reduction="none")
         cost = cost.view(targets.shape) * counts
+        if known is not None:
+            margins = ranking_cost(answer.scores, known, self.margin) * counts.unsqueeze(-1)  # (Q, B, K)
+            cost = cost + margins.sum(dim=-1)
         total = cost.sum()
         if answer.record is not None:
-            free = answer.record.log_prob if known is None else answer.record.log_prob * (known < 0)
+            log_prob = answer.record.log_prob
+            if known is not None:
+                log_prob = log_prob * (known[..., : log_prob.shape[-1]] < 0)
             value = None
             if baseline is not None:
                 judged = baseline(cost.detach(), answer.logits.detach(), counts)
                 value, total = judged.value, total + judged.loss
-            score = surrogate(free * counts.unsqueeze(-1), cost, baseline=value, returns=cost.detach())
+            score = surrogate(log_prob * counts.unsqueeze(-1), cost, baseline=value, returns=cost.detach())
             total = total + (score - cost.sum(dim=0).mean()) * cost.shape[1]
-        if known is not None:
-            total = total + (ranking_cost(answer.scores, known, self.margin) * counts.unsqueeze(-1)).sum()
         return total / counts.sum()
 
     def _known(self, support: Tensor | None, num_facts: int) -> Tensor | None:
@@ -281,8 +309,7 @@ class MemoryNetwork(nn.Module):
             if self.linear:
                 return match.masked_fill(match == -torch.inf, 0.0), None
             return match.softmax(dim=-1), None
-        facts, stop = match[..., :-1].masked_fill(stopped, -torch.inf), match[..., -1:].masked_fill(stopped, 0.0)
-        log_weights = torch.cat([facts, stop], dim=-1).log_softmax(dim=-1)
+        log_weights = _log_weights(match, stopped)
         if self.access == "sampled":
             index = sample_index(log_weights, generator).unsqueeze(-1)
         else:
@@ -389,6 +416,20 @@ def _in_order(rows: Tensor, flags: Tensor, count: int) -> Tensor:
     number = flags.cumsum(dim=0) - 1
     chosen = (number == torch.arange(count, device=rows.device).view(-1, 1, 1)) & flags  # (count, T, B)
     return (chosen.unsqueeze(-1) * rows).sum(dim=1)
+
+
+def _log_weights(match: Tensor, stopped: Tensor) -> Tensor:
+    """Matches (B, Q, F + 1) -> log-probabilities; all of it on stopping, for good, where a question has stopped."""
+    facts, stop = match[..., :-1].masked_fill(stopped, -torch.inf), match[..., -1:].masked_fill(stopped, 0.0)
+    return torch.cat([facts, stop], dim=-1).log_softmax(dim=-1)
+
+
+def _only(choice: Tensor | None, log_weights: Tensor) -> Tensor:
+    """Log-weights (..., S); where a choice is given, (..., 1), and is not -1, it is certain."""
+    if choice is None:
+        return log_weights
+    certain = torch.zeros_like(log_weights).masked_fill(~_one_hot(choice, log_weights).bool(), -torch.inf)
+    return torch.where(choice < 0, log_weights, certain)
 
 
 def _one_hot(index: Tensor, like: Tensor) -> Tensor:
