@@ -52,14 +52,28 @@ def sampled(
     distribution: AddressDistribution, num_cells: int, generator: torch.Generator | None = None
 ) -> tuple[Address, AccessRecord]:
     """One cell per head, drawn with the weights as probabilities."""
-    return _hard(distribution, sample_index(distribution.log_weights, generator))
+    return hard(distribution, choose("sampled", distribution, generator))
 
 
 def argmax(
     distribution: AddressDistribution, num_cells: int, generator: torch.Generator | None = None
 ) -> tuple[Address, AccessRecord]:
     """The likeliest cell of each head: how a sampled model is read at test time."""
-    return _hard(distribution, distribution.log_weights.argmax(dim=-1))
+    return hard(distribution, choose("argmax", distribution, generator))
+
+
+def choose(name: str, distribution: AddressDistribution, generator: torch.Generator | None = None) -> Tensor:
+    """Which candidate a hard access takes, "sampled" or "argmax": its place among the S, (B, H), int64."""
+    log_weights = distribution.log_weights
+    return sample_index(log_weights, generator) if name == "sampled" else log_weights.argmax(dim=-1)
+
+
+def hard(distribution: AddressDistribution, choice: Tensor) -> tuple[HardAddress, AccessRecord]:
+    """The cell and the record of a chosen candidate, (..., H)."""
+    place = choice.unsqueeze(-1)
+    index = distribution.candidates.gather(-1, place).squeeze(-1)
+    log_prob = distribution.log_weights.gather(-1, place).squeeze(-1)
+    return HardAddress(index), AccessRecord(index, log_prob, entropy(distribution.log_weights))
 
 
 def straight_through(
@@ -205,9 +219,3 @@ def _one_hot(log_weights: Tensor, chosen: Tensor) -> Tensor:
 def _tangent(weights: Tensor, logits: Tensor) -> Tensor:
     """Linear in the logits, with the Jacobian a softmax has where it equals the weights: diag(w) - w w^T."""
     return weights * (logits - (weights * logits).sum(dim=-1, keepdim=True))
-
-
-def _hard(distribution: AddressDistribution, choice: Tensor) -> tuple[Address, AccessRecord]:
-    index = distribution.candidates.gather(-1, choice.unsqueeze(-1)).squeeze(-1)
-    log_prob = distribution.log_weights.gather(-1, choice.unsqueeze(-1)).squeeze(-1)
-    return HardAddress(index), AccessRecord(index, log_prob, entropy(distribution.log_weights))

@@ -159,21 +159,65 @@ class Contents:
                 other way round.
         """
         sequence, hard = self._sequence, _hard(address)
-        sequence.check(self._writes)
         with_gradients = torch.is_grad_enabled()
-        if self._writes and with_gradients != sequence.with_gradients:
-            raise RuntimeError(
-                "the writes of one sequence must all be made with gradients or all without: "
-                f"those before this one were made with{'' if sequence.with_gradients else 'out'}"
-            )
+        sequence.enter_forward(self._writes, with_gradients)
         check_write(sequence.cells, hard, erase, add)
-        sequence.with_gradients = with_gradients
         order = self._order
         if with_gradients:
             order = _Write.apply(order, erase, add, hard.index, sequence)  # type: ignore[no-untyped-call]
         else:
             sequence.write(hard, erase, add)
         return Contents(sequence, order, self._writes + 1)
+
+    def many(self) -> Many:
+        """Many reads and writes at once, by a caller with a backward pass of its own."""
+        return Many(self._sequence, self._order, self._writes)
+
+
+class Many:
+    """The cells of a bank while a caller reads and writes them; it says which, and takes the place of autograd.
+
+    Attributes:
+        cells: (B, N, W), to be changed in place after `begin`, and logged.
+        order: the token that the caller's `autograd.Function` takes from what came before it.
+    """
+
+    def __init__(self, sequence: _Sequence, order: Tensor, writes: int) -> None:
+        self.cells, self.order = sequence.cells, order
+        self._sequence, self._first = sequence, writes
+
+    def begin(self, with_gradients: bool) -> None:
+        """Before the first write.
+
+        Raises:
+            RuntimeError: as `Contents.write`.
+        """
+        self._sequence.enter_forward(self._first, with_gradients)
+
+    def log(self, index: Tensor, old: Tensor) -> None:
+        """A write to these cells, (B, H), which held this, (B, H, W)."""
+        self._sequence.log(index, old)
+
+    def end(self, order: Tensor) -> Contents:
+        """After the last write, with the token that the caller's function gives to what comes after it."""
+        self._last = self._sequence.writes
+        return Contents(self._sequence, order, self._last)
+
+    def turn(self, read: Tensor) -> Tensor:
+        """Before the backward pass, which will read these cells' gradients, (B, R): the gradient of all cells.
+
+        To be changed in place.
+
+        Raises:
+            RuntimeError: if there has been a backward pass, or the bank has begun another sequence.
+        """
+        total = self._sequence.enter_backward(self._last)
+        self._sequence.marked.append(read)
+        return total
+
+    def back(self) -> None:
+        """After the backward pass: takes the writes back."""
+        self._sequence.enter_backward(self._first)
 
 
 Memory = Tensor | Contents
@@ -235,15 +279,30 @@ class _Sequence:
                 "newest contents alone. Go on from what the last `write` returned, or keep the memory in a tensor"
             )
 
+    def enter_forward(self, writes: int, with_gradients: bool) -> None:
+        """Whether a write may follow after so many."""
+        self.check(writes)
+        if self.writes and with_gradients != self.with_gradients:
+            raise RuntimeError(
+                "the writes of one sequence must all be made with gradients or all without: "
+                f"those before this one were made with{'' if self.with_gradients else 'out'}"
+            )
+        self.with_gradients = with_gradients
+
     def write(self, address: HardAddress, erase: Tensor, add: Tensor) -> None:
         """Change the rows in place, and log it."""
-        if self.with_gradients:
-            self.old.append(read_cells(self.cells, address))
+        old = read_cells(self.cells, address) if self.with_gradients else None
         write_cells(self.cells, address, erase, add, inplace=True)
+        self.log(address.index, old)
+
+    def log(self, index: Tensor, old: Tensor | None) -> None:
+        """A write; with gradients, and what the cells held before it."""
         self.writes += 1
+        if self.with_gradients and old is not None:
+            self.old.append(old)
         if not self.forgotten:
-            self.written.append(address.index)
-            self.forgotten = not self.with_gradients and self.writes * add.shape[1] > self.cells.shape[1]
+            self.written.append(index)
+            self.forgotten = not self.with_gradients and self.writes * index.shape[1] > self.cells.shape[1]
             if self.forgotten:
                 self.written = []
 
@@ -330,13 +389,13 @@ class _Write(torch.autograd.Function):
         erase, index, old = ctx.saved_tensors
         rows = _rows(index, total)
         gradient = total.gather(1, rows)  # of each head's cell after the write, (B, H, W)
-        keep, others = _kept(erase, index)
+        keep, others = kept(erase, index)
         total.scatter_(1, rows, gradient * keep)
         slope = gradient * old
         return None, -slope if others is None else -slope * others, gradient, None, None
 
 
-def _kept(erase: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
+def kept(erase: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
     """What all heads together leave of each head's cell, eq. 3, and what the others leave: (B, H, W); None for all."""
     keep = 1 - erase
     if index.shape[1] == 1:

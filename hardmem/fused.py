@@ -17,6 +17,10 @@ from torch import Tensor
 from hardmem.precision import as_given
 
 EPS = 1e-6  # the floor under norms, as in `content_weights`
+NUM_SAVED = 15
+SECOND = (
+    "the fused NTM has no second derivatives: call backward without create_graph, or set fused = False on the model"
+)
 
 
 class Layout(NamedTuple):
@@ -86,55 +90,61 @@ class _MoveWriteRead(torch.autograd.Function):
     def forward(
         ctx: Any, memory: Tensor, previous: Tensor, raw: Tensor, raw_write: Tensor, layout: Layout
     ) -> tuple[Tensor, Tensor, Tensor]:
-        key, beta, gate, shift, sharpening = _activate(raw, memory.shape[2])
-        inverse = 1 / torch.linalg.vector_norm(memory, dim=-1).clamp(min=EPS).unsqueeze(1)  # (B, 1, N)
-        unit = key / torch.linalg.vector_norm(key, dim=-1, keepdim=True).clamp(min=EPS)
-        similarity = torch.bmm(unit, memory.transpose(1, 2)) * inverse  # (B, H, N), eq. 6
-        content = (beta * similarity).softmax(dim=-1)  # eq. 5
-        shifted = _shift(torch.lerp(previous, content, gate), shift, layout.offsets)  # eqs. 7, 8
-        tiny = torch.finfo(shifted.dtype).tiny
-        weights = (sharpening * shifted.clamp(min=tiny).log()).softmax(dim=-1) * shifted.sign()  # eq. 9; 0 stays 0
-
-        erase, add = raw_write[:, :, 0].sigmoid(), raw_write[:, :, 1]
-        writers = [(weights[:, head].unsqueeze(2), slot) for slot, head in enumerate(layout.writing)]
-        new = memory
-        for where, slot in writers:
-            new = torch.addcmul(new, new, where * erase[:, slot : slot + 1], value=-1)  # eq. 3
-        for where, slot in writers:
-            new.addcmul_(where, add[:, slot : slot + 1])  # eq. 4
-        read = torch.bmm(_heads(weights, layout.reading), new)  # eq. 2
-        ctx.save_for_backward(
-            memory, previous, inverse, similarity, content, shifted, weights, new,
-            key, beta, gate, shift, sharpening, erase, add,
-        )  # fmt: skip
+        results, saved = forward_step(memory, previous, raw, raw_write, layout)
+        ctx.save_for_backward(*saved)
         ctx.layout = layout
-        return new, weights, read
+        return results
 
     @staticmethod
     def backward(
         ctx: Any, grad_new: Tensor, grad_weights: Tensor, grad_read: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         if torch.is_grad_enabled():
-            raise RuntimeError(
-                "the fused step of the NTM has no second derivatives: call backward without create_graph, "
-                "or set fused = False on the model"
-            )
-        with as_given(grad_new.device):
-            return (*_backward(grad_new, grad_weights, grad_read, ctx.saved_tensors, ctx.layout), None)
+            raise RuntimeError(SECOND)
+        with as_given(
+            grad_new.device
+        ):  # the gradient of the memory is cloned: what autograd hands in belongs to others
+            return (*backward_step(grad_new.clone(), grad_weights, grad_read, ctx.saved_tensors, ctx.layout), None)
 
 
-def _backward(
-    grad_new: Tensor, grad_weights: Tensor, grad_read: Tensor, saved: Sequence[Tensor], layout: Layout
+def forward_step(
+    memory: Tensor, previous: Tensor, raw: Tensor, raw_write: Tensor, layout: Layout
+) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, ...]]:
+    """`move_write_read` without autograd: what it gives, and the `NUM_SAVED` tensors that `backward_step` needs."""
+    key, beta, gate, shift, sharpening = _activate(raw, memory.shape[2])
+    inverse = 1 / torch.linalg.vector_norm(memory, dim=-1).clamp(min=EPS).unsqueeze(1)  # (B, 1, N)
+    unit = key / torch.linalg.vector_norm(key, dim=-1, keepdim=True).clamp(min=EPS)
+    similarity = torch.bmm(unit, memory.transpose(1, 2)) * inverse  # (B, H, N), eq. 6
+    content = (beta * similarity).softmax(dim=-1)  # eq. 5
+    shifted = _shift(torch.lerp(previous, content, gate), shift, layout.offsets)  # eqs. 7, 8
+    tiny = torch.finfo(shifted.dtype).tiny
+    weights = (sharpening * shifted.clamp(min=tiny).log()).softmax(dim=-1) * shifted.sign()  # eq. 9; 0 stays 0
+
+    erase, add = raw_write[:, :, 0].sigmoid(), raw_write[:, :, 1]
+    writers = [(weights[:, head].unsqueeze(2), slot) for slot, head in enumerate(layout.writing)]
+    new = memory
+    for where, slot in writers:
+        new = torch.addcmul(new, new, where * erase[:, slot : slot + 1], value=-1)  # eq. 3
+    for where, slot in writers:
+        new.addcmul_(where, add[:, slot : slot + 1])  # eq. 4
+    read = torch.bmm(_heads(weights, layout.reading), new)  # eq. 2
+    saved = (memory, previous, inverse, similarity, content, shifted, weights, new)
+    return (new, weights, read), (*saved, key, beta, gate, shift, sharpening, erase, add)
+
+
+def backward_step(
+    grad: Tensor, grad_weights: Tensor | None, grad_read: Tensor, saved: Sequence[Tensor], layout: Layout
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """From the gradients of what `_MoveWriteRead` gives to those of what it takes."""
+    """From the gradients of what `move_write_read` gives to those of what it takes.
+
+    That of the memory, `grad`, is changed in place and given back; the others are left as they are.
+    """
     memory, previous, inverse, similarity, content, shifted, weights, new, *numbers = saved
     key, beta, gate, shift, sharpening, erase, add = numbers
 
-    # Eq. 2, then eqs. 4 and 3; `grad` is the gradient of the memory, changed in place from here on.
-    grad = grad_new
+    # Eq. 2, then eqs. 4 and 3.
     for slot, head in enumerate(layout.reading):
-        where, of_row = weights[:, head].unsqueeze(2), grad_read[:, slot : slot + 1]
-        grad = torch.addcmul(grad, where, of_row) if slot == 0 else grad.addcmul_(where, of_row)
+        grad.addcmul_(weights[:, head].unsqueeze(2), grad_read[:, slot : slot + 1])
     of_reads = torch.bmm(grad_read, new.transpose(1, 2))  # (B, R, N)
     of_writes = torch.bmm(add, grad.transpose(1, 2))  # (B, H', N)
     of_add = torch.bmm(_heads(weights, layout.writing), grad)
@@ -151,7 +161,7 @@ def _backward(
     for where, row, _ in writers:
         grad.addcmul_(grad, torch.mul(where, row, out=before), value=-1)
 
-    of_weights = grad_weights.clone()
+    of_weights = torch.zeros_like(weights) if grad_weights is None else grad_weights.clone()
     for slot, head in enumerate(layout.reading):
         of_weights[:, head].add_(of_reads[:, slot])
     for slot, head in enumerate(layout.writing):

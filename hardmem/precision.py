@@ -12,6 +12,9 @@ def as_given(device: torch.device) -> AbstractContextManager[None]:
 
     A weight rounded to eight bits no longer sums to 1, and a cell that is written a little many times is not.
     """
-    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
+    return torch.autocast(device.type, enabled=False) if is_autocast(device) else nullcontext()
+
+
+def is_autocast(device: torch.device) -> bool:
+    """Whether there is autocast now."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)

@@ -40,6 +40,8 @@ class Scheme(nn.Module, ABC):
     """Numbers a head needs from the controller."""
     any_size: ClassVar[bool] = True
     """Whether the memory may have any number of cells, whatever the scheme was built for."""
+    blind: ClassVar[bool] = False
+    """Whether of the memory it only looks at the number of cells: what they hold makes no difference."""
 
     @abstractmethod
     def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
@@ -64,6 +66,8 @@ class HeadMoves(Scheme):
         moves: the moves to choose from.
     """
 
+    blind = True
+
     offset: Tensor
     stays: Tensor
 
@@ -85,6 +89,7 @@ class AbsoluteIndex(Scheme):
     """A head that names its cell by number, wherever it was: one logit per cell, so N is fixed."""
 
     any_size = False
+    blind = True
 
     def __init__(self, num_cells: int, cell_width: int) -> None:
         super().__init__()

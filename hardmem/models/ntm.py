@@ -9,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hardmem.access import AccessRecord, make_access
+from hardmem.access import HARD, AccessRecord, make_access
 from hardmem.bank import Bank, Contents, Memory
 from hardmem.fused import Layout, move_write_read
 from hardmem.memory import Address, HardAddress, SoftAddress, as_weights, read, select_heads, write
 from hardmem.models.controllers import Controller, Hidden, make_controller
-from hardmem.precision import as_given
+from hardmem.models.recurrences import has_recurrence, sums
+from hardmem.models.unrolled import HardHeads, Heads, SoftHeads, unroll
+from hardmem.precision import as_given, is_autocast
 from hardmem.schemes import ContentLocation, make_scheme
 
 HEADS = ("read", "write", "read-write")
@@ -73,8 +75,9 @@ class NTM(nn.Module):
             start at cell 0 and all else from zeros.
         batch_first: whether inputs and outputs are (B, T, ...) instead of (T, B, ...).
 
-    The soft machine of the paper runs as one fused operation per step; set the attribute `fused` to False for the same
-    numbers from separate operations, as second derivatives need them.
+    The soft machine of the paper, and the hard one whose heads do not look into the cells, run a sequence as one fused
+    operation, with the controllers of `CONTROLLERS`; set the attribute `fused` to False for the same numbers from
+    separate operations, as second derivatives need them.
 
     Raises:
         ValueError: if a name is unknown, a size is below 1, or no head reads or none writes.
@@ -270,17 +273,50 @@ class NTM(nn.Module):
         elif isinstance(state.memory, Tensor) and not torch.is_grad_enabled():
             # Steps will write in place: not into the memory the caller holds.
             state = state._replace(memory=state.memory.clone())
-        outputs, records = [], []
+        heads = self._unrolled_heads(state, generator)
+        if heads is not None:
+            outputs, state, record = self._unroll(time_first, state, heads)
+            if self.batch_first:
+                record = None if record is None else AccessRecord(*(field.transpose(0, 1) for field in record))
+                return outputs.transpose(0, 1), state, record
+            return outputs, state, record
+        steps, records = [], []
         for step_inputs in time_first:
             output, state, record = self.step(step_inputs, state, generator)
-            outputs.append(output)
+            steps.append(output)
             if record is not None:
                 records.append(record)
         dim = 1 if self.batch_first else 0
         record = (
             AccessRecord(*(torch.stack(field, dim=dim) for field in zip(*records, strict=True))) if records else None
         )
-        return torch.stack(outputs, dim=dim), state, record
+        return torch.stack(steps, dim=dim), state, record
+
+    def _unrolled_heads(self, state: NTMState, generator: torch.Generator | None) -> Heads | None:
+        """The heads for a sequence as one operation; None where it has to go by separate ones."""
+        memory, address, reads_first = state.memory, state.address, self.order == "read-write-move"
+        plain = self.fused and not self.no_op and has_recurrence(self.controller)
+        if not plain or torch.compiler.is_compiling() or is_autocast(address[0].device):
+            return None
+        if self.access in HARD and self.scheme.blind and isinstance(address, HardAddress):
+            return HardHeads(
+                self.scheme, self.access, memory, address.index, self.reading, self.writing, reads_first, generator
+            )
+        if self.access != "soft" or reads_first:
+            return None
+        if isinstance(self.scheme, ContentLocation) and isinstance(memory, Tensor):
+            layout = Layout(tuple(self.reading), tuple(self.writing), self.scheme.offsets)
+            return SoftHeads(memory, as_weights(address, memory.shape[1], memory.dtype), layout)
+        return None
+
+    def _unroll(self, inputs: Tensor, state: NTMState, heads: Heads) -> tuple[Tensor, NTMState, AccessRecord | None]:
+        """A sequence (T, B, I) as one operation."""
+        weight = torch.cat([self.address_layer.weight, self.write_layer.weight])
+        bias = torch.cat([self.address_layer.bias, self.write_layer.bias])
+        by_input = sums(self.controller, inputs, self.read_gate)
+        result = unroll(by_input, self.controller, heads, weight, bias, state.read, state.hidden)
+        after = NTMState(result.memory, result.address, result.reads[-1], result.hidden)
+        return self._output(result.features, result.reads), after, result.record
 
     def step(
         self, inputs: Tensor, state: NTMState, generator: torch.Generator | None = None

@@ -160,10 +160,10 @@ def test_forward_equals_stepping(access, order, addressing):
     state, draws = ntm.initial_state(B), generator()
     for t in range(T):
         output, state, chosen = ntm.step(inputs[t], state, draws)
-        torch.testing.assert_close(output, whole[t], rtol=0, atol=0)
+        torch.testing.assert_close(output, whole[t], rtol=0, atol=1e-12)
         if record is not None:
             assert torch.equal(chosen.index, record.index[t])
-    torch.testing.assert_close(state.memory, last.memory, rtol=0, atol=0)
+    torch.testing.assert_close(state.memory, last.memory, rtol=0, atol=1e-12)
 
     draws = generator()
     first, middle = ntm(inputs[:2], generator=draws)
