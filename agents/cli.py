@@ -22,29 +22,30 @@ from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, reso
 from hardmem.agents.config_files import read_toml
 from hardmem.agents.distributed import main_process
 from hardmem.agents.doctor import devices, self_test, versions
-from hardmem.agents.evaluation import evaluate
+from hardmem.agents.evaluation import evaluate, over_seeds
 from hardmem.agents.figures import COLORS, address_maps, learning_curves
 from hardmem.agents.learner import Generators, Learner
 from hardmem.agents.listings import environments, estimators, models
-from hardmem.agents.plans import PLAN, TABLE, begin, carry_out, check_pool, read_plan
+from hardmem.agents.plans import PLAN, TABLE, begin, by_task, carry_out, check_pool, read_plan
 from hardmem.agents.progress import Progress
-from hardmem.agents.report import comparison_table, live_comparison, ranked, sweep_table
+from hardmem.agents.report import comparison_table, live_comparison, overall_table, ranked, sweep_table
 from hardmem.agents.runs import RESULTS, load, read_config
 from hardmem.agents.sequence import SequenceLearner
 from hardmem.agents.signals import Interrupted
 from hardmem.agents.sweep import sweep_plan
 from hardmem.agents.training import NonFiniteError, Outcome, resume, train
-from hardmem.agents.watch import animation, play_one, watch
+from hardmem.agents.watch import animation, can_film, play_one, watch
 
 MANUAL = """Hard and soft attention over an external memory: train, watch, compare.
 
 Begin
   hardmem compare copy                    five methods side by side: a table, two pictures
+  hardmem compare copy reverse --methods hard-ntm hard-ntm,access=reinmax    any methods on any tasks
   hardmem train agent                     REINFORCE in hardmem/Copy-v0
   hardmem train sequence --access soft    a Neural Turing Machine; --access sampled is the hard one
   hardmem train --config mine.toml        the same from a file: kind = "agent", learning_rate = 3e-3, ...
   hardmem eval runs/train-1 --lengths 10 100 1000
-  hardmem watch runs/train-1              inputs, heads, cells and answers, step by step; --gif mine.gif
+  hardmem watch runs/train-1              inputs, heads, cells and answers, step by step; --gif or --mp4 FILE
   hardmem sweep --vary learning_rate=1e-3,1e-2 group_size=4,8 agent --max-updates 300
   tensorboard --logdir runs
 
@@ -154,6 +155,8 @@ def eval_command(
     lengths: tuple[int, ...] = LENGTHS,
     problems: int = 500,
     seed: int = 0,
+    seeds: int = 1,
+    videos: bool = False,
     device: str = "auto",
 ) -> None:
     """Play fresh problems with what a run has trained, at any length, without further training.
@@ -163,40 +166,67 @@ def eval_command(
         lengths: problem lengths; the training length stands for all lengths up to it.
         problems: problems per length (fewer where a soft memory makes every step cost all cells; the table says).
         seed: draws the problems; training never uses the same ones.
+        seeds: how many times to draw them, from `seed` on; the table has means, and of exact ones lowest and highest.
+        videos: film one problem of each length up to 100 as well, into RUN/videos: an .mp4 where moviepy is installed
+            (pip install 'hardmem[video]'), else a .gif.
         device: "auto" (CUDA where there is one), "cpu", "cuda".
     """
-    if problems < 1 or min(lengths, default=0) < 1:
-        raise ValueError(f"problems and lengths must be at least 1, got {problems} and {list(lengths)}")
+    if min(problems, seeds) < 1 or min(lengths, default=0) < 1:
+        raise ValueError(f"problems, seeds and lengths must be at least 1, got {problems}, {seeds} and {list(lengths)}")
     learner, _ = load(run, device)
-    test = Generators.seeded(seed, resolve_device(device)).test
-    Console().print(_evaluation_table(evaluate(learner, lengths, problems, test)))
+    tests = [Generators.seeded(number, resolve_device(device)).test for number in range(seed, seed + seeds)]
+    console = Console()
+    console.print(_evaluation_table(over_seeds([evaluate(learner, lengths, problems, test) for test in tests])))
+    if not videos:
+        return
+    suffix = ".mp4" if can_film() else ".gif"
+    for length in [length for length in lengths if length <= FILMED]:
+        path = run / "videos" / f"length-{length}-seed-{seed}{suffix}"
+        animation(play_one(run, length, seed, device), path)
+        console.print(f"video:       {path}", highlight=False)
 
 
 def compare_command(
-    task: tyro.conf.Positional[str] = "copy",
+    tasks: tyro.conf.Positional[tuple[str, ...]] = ("copy",),
+    methods: tuple[str, ...] = (),
     name: str | None = None,
     runs: Path = Path("runs"),
     seeds: int = 5,
+    lengths: tuple[int, ...] = (),
     problems: int = 500,
     device: str = "auto",
     workers: int | None = None,
     quiet: bool = False,
 ) -> None:
-    """Train hard and soft memory access side by side on one task: a table with intervals, two pictures, one folder.
+    """Train any methods on any tasks with several seeds: tables with intervals, curves with bands, one folder.
+
+    For example: hardmem compare copy reverse --methods hard-ntm soft-twin agent,baseline=value mine.toml
 
     Args:
-        task: what to learn; "copy".
-        name: folder inside `runs`; by default the first free of copy-1, copy-2, ... It must not exist yet.
+        tasks: names of tasks, or ids of environments.
+        methods: reinforce-agent, hard-ntm, soft-twin, paper-ntm, lstm (all five by default), or agent, sequence or a
+            TOML file of your own; changes follow after commas: hard-ntm,access=reinmax,learning_rate=3e-3.
+        name: folder inside `runs`; by default the first free of TASK-1, TASK-2, ... It must not exist yet.
         runs: folder that holds the runs.
-        seeds: trainings per method; fewer than five say little.
+        seeds: trainings per method and task; fewer than five say little.
+        lengths: problem lengths in the final examination; by default the longest trained on and twice that.
         problems: fresh problems per length in the final examination.
         device: "auto" (CUDA where there is one), "cpu", "cuda".
         workers: processes at a time; by default one per core, and one on a GPU.
         quiet: print nothing but errors.
     """
-    folder = _folder(runs, name, task)
+    folder = _folder(runs, name, slug("-".join(tasks)))
     check_pool(workers, "pool")
-    begin(folder, plan_of(task, folder, seeds=seeds, problems=problems, lengths=LENGTHS, device=device))
+    plan = plan_of(
+        tasks,
+        folder,
+        methods=methods or None,
+        seeds=seeds,
+        problems=problems,
+        lengths=lengths or None,
+        device=device,
+    )
+    begin(folder, plan)
     _follow_plan(folder, workers, "pool", quiet)
 
 
@@ -207,6 +237,7 @@ def watch_command(
     rate: float = 4.0,
     problems: int | None = None,
     gif: Path | None = None,
+    mp4: Path | None = None,
     device: str = "cpu",
 ) -> None:
     """Watch what a run has learned so far play, step by step: inputs, heads, cells, answers.
@@ -220,6 +251,7 @@ def watch_command(
         rate: steps per second.
         problems: how many to play; by default no end on a terminal, and one elsewhere.
         gif: write one problem to this file as an animation instead.
+        mp4: the same as a film (pip install 'hardmem[video]').
         device: "cpu", "cuda", or "auto".
     """
     console = Console()
@@ -227,9 +259,14 @@ def watch_command(
         raise ValueError(f"length must be at least 1, got {length}")
     if not rate > 0 or (problems is not None and problems < 1):
         raise ValueError(f"rate must be positive and problems at least 1, got {rate} and {problems}")
-    if gif is not None:
-        animation(play_one(run, length, seed, device), gif, rate)
-        console.print(f"animation:   {gif}", highlight=False)
+    for path, suffix in ((gif, ".gif"), (mp4, ".mp4")):
+        if path is not None and path.suffix.lower() != suffix:
+            raise ValueError(f"expected a file name that ends in {suffix}, got {str(path)!r}")
+    written = [path for path in (gif, mp4) if path is not None]
+    for path in written:
+        animation(play_one(run, length, seed, device), path, rate)
+        console.print(f"animation:   {path}", highlight=False)
+    if written:
         return
     if problems is None and not console.is_terminal:
         problems = 1
@@ -283,14 +320,19 @@ def _follow_plan(folder: Path, workers: int | None, backend: str, quiet: bool) -
     console = Console(quiet=quiet)
     with live_comparison(plan.jobs, console) as on_report:
         results = carry_out(folder, workers=workers, backend=backend, on_report=on_report)
-    few = len(results["methods"]) <= len(COLORS)
-    if not quiet:
-        _wide().print(comparison_table(results) if few else sweep_table(results))
-    best = dict(ranked(results)[: len(COLORS)])
-    learning_curves(results if few else {**results, "methods": best}, folder / "learning_curves.png")
-    console.print(f"curves:      {folder / 'learning_curves.png'}", highlight=False)
+    parts = by_task(results)
+    for task, part in parts.items():
+        few = len(part["methods"]) <= len(COLORS)
+        if not quiet:
+            _wide().print(comparison_table(part) if few else sweep_table(part))
+        best = dict(ranked(part)[: len(COLORS)])
+        picture = folder / ("learning_curves.png" if len(parts) == 1 else f"learning_curves-{slug(task)}.png")
+        learning_curves(part if few else {**part, "methods": best}, picture)
+        console.print(f"curves:      {picture}", highlight=False)
+    if len(parts) > 1 and results["overall"] and not quiet:
+        _wide().print(overall_table(results))
     pictured = [folder / f"{slug(method)}-seed0" for method in _PICTURED.values()]
-    if all(run.exists() for run in pictured):
+    if results["task"] == "copy" and all(run.exists() for run in pictured):
         learners = dict(zip(_PICTURED, (load(run)[0] for run in pictured), strict=True))
         shown = {title: learner for title, learner in learners.items() if isinstance(learner, SequenceLearner)}
         longest = next(iter(shown.values())).config.max_length
@@ -300,6 +342,9 @@ def _follow_plan(folder: Path, workers: int | None, backend: str, quiet: bool) -
     console.print(f"table:       {folder / RESULTS}, {folder / TABLE}", highlight=False)
     _say_where(console, folder)
 
+
+FILMED = 100
+"""Longest problem of which `hardmem eval --videos` makes a film."""
 
 _PICTURED = {"soft: an average over cells": "soft twin", "hard: one cell": "hard NTM"}
 
@@ -420,8 +465,12 @@ def _evaluation_table(evaluation: dict[str, dict[str, Any] | None]) -> Table:
         if result is None:
             table.add_row(length, *["-"] * 5)
             continue
-        shares = [result[kind][name] for kind in ("greedy", "sampled") for name in ("exact", "accuracy")]
-        table.add_row(length, str(result["problems"]), *(f"{share:.2%}" for share in shares))
+        shares = []
+        for kind in ("greedy", "sampled"):
+            low, high = result[kind].get("spread", (0.0, 0.0))
+            spread = f" \\[{100 * low:.1f}, {100 * high:.1f}]" if low < high else ""
+            shares += [f"{result[kind]['exact']:.2%}{spread}", f"{result[kind]['accuracy']:.2%}"]
+        table.add_row(length, str(result["problems"]), *shares)
     return table
 
 

@@ -52,3 +52,25 @@ def evaluate(
             sampled = drawn
         results[str(length)] = {"problems": count, "greedy": greedy._asdict(), "sampled": sampled._asdict()}
     return results
+
+
+def over_seeds(results: Sequence[dict[str, dict[str, Any] | None]]) -> dict[str, dict[str, Any] | None]:
+    """Several examinations of one learner as one, in the form of `evaluate`: means, and under "spread" the extremes.
+
+    Args:
+        results: of `evaluate`, at the same lengths, with problems from different seeds.
+    """
+    merged: dict[str, dict[str, Any] | None] = {}
+    for length, first in results[0].items():
+        several = [result[length] for result in results]
+        if first is None:
+            merged[length] = None
+            continue
+        together: dict[str, Any] = {"problems": sum(one["problems"] for one in several if one is not None)}
+        for kind in ("greedy", "sampled"):
+            scores = [one[kind] for one in several if one is not None]
+            exact = [score["exact"] for score in scores]
+            together[kind] = {name: sum(score[name] for score in scores) / len(scores) for name in scores[0]}
+            together[kind]["spread"] = (min(exact), max(exact))
+        merged[length] = together
+    return merged

@@ -20,6 +20,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
+import numpy as np
 import torch
 
 from hardmem.agents.checkpoints import RunError
@@ -42,11 +43,12 @@ OnReport = Callable[["Job", Progress | None], None]
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One training of one method with one seed, in a folder of its own."""
+    """One training of one method with one seed, in a folder of its own; of several tasks, on which."""
 
     method: str
     config: TrainConfig
     folder: Path
+    task: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +87,12 @@ def begin(folder: Path, plan: Plan) -> None:
     """
     create_folder(folder)
     jobs = [
-        {"method": job.method, "folder": job.folder.name, "config": json.loads(to_json(job.config))}
+        {
+            "method": job.method,
+            "task": job.task,
+            "folder": job.folder.name,
+            "config": json.loads(to_json(job.config)),
+        }
         for job in plan.jobs
     ]
     content = {"task": plan.task, "lengths": list(plan.lengths), "problems": plan.problems, "jobs": jobs}
@@ -101,7 +108,8 @@ def read_plan(folder: Path) -> Plan:
     try:
         content = json.loads((folder / PLAN).read_text())
         jobs = tuple(
-            Job(job["method"], from_json(json.dumps(job["config"])), folder / job["folder"]) for job in content["jobs"]
+            Job(job["method"], from_json(json.dumps(job["config"])), folder / job["folder"], job.get("task", ""))
+            for job in content["jobs"]
         )
         return Plan(content["task"], jobs, tuple(content["lengths"]), content["problems"])
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -121,7 +129,8 @@ def carry_out(
 
     Returns:
         What results.json holds: {"task", "hardware", "lengths", "methods": {name: {"config", "seeds": [...],
-        "summary"}}}. Two equal plans differ in the seconds alone.
+        "summary"}}}; of several tasks one such for each, {"task", "tasks": {name: the same}, "overall": {method:
+        summary}}. Two equal plans differ in the seconds alone.
 
     Raises:
         ValueError: if the number of workers is out of range or the backend is unknown.
@@ -136,17 +145,38 @@ def carry_out(
     with locked(folder):
         run = _run_in_pool if backend == "pool" else _run_on_ray
         done = run(folder, plan, workers, on_report or (lambda job, progress: None))
-        methods: dict[str, dict[str, Any]] = {}
-        for job, result in zip(plan.jobs, done, strict=True):
-            config = json.loads(to_json(dataclasses.replace(job.config, seed=0)))
-            methods.setdefault(job.method, {"config": config, "seeds": []})["seeds"].append(result)
-        for entry in methods.values():
-            entry["summary"] = summary(entry["seeds"])
         hardware = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {device.type}"
-        results = {"task": plan.task, "hardware": hardware, "lengths": list(plan.lengths), "methods": methods}
+        results = _summed_up(plan, done, hardware)
         write_json(folder / RESULTS, results)
         write_atomically(folder / TABLE, table(results).encode())
     return results
+
+
+def _summed_up(plan: Plan, done: list[dict[str, Any]], hardware: str) -> dict[str, Any]:
+    """What results.json holds."""
+    tasks: dict[str, dict[str, Any]] = {}
+    for job, result in zip(plan.jobs, done, strict=True):
+        config = json.loads(to_json(dataclasses.replace(job.config, seed=0)))
+        methods = tasks.setdefault(job.task, {})
+        methods.setdefault(job.method, {"config": config, "seeds": []})["seeds"].append(result)
+    for methods in tasks.values():
+        for entry in methods.values():
+            entry["summary"] = summary(entry["seeds"])
+    common = {"hardware": hardware, "lengths": list(plan.lengths)}
+    if len(tasks) == 1:
+        return {"task": plan.task, **common, "methods": methods}
+    overall = {
+        method: summary(*(methods[method]["seeds"] for methods in tasks.values()))
+        for method in methods
+        if all(method in others for others in tasks.values())
+    }
+    parts = {task: {"task": task, **common, "methods": methods} for task, methods in tasks.items()}
+    return {"task": plan.task, **common, "tasks": parts, "overall": overall}
+
+
+def by_task(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Results of one or several tasks, each like those of one."""
+    return dict(results["tasks"]) if "tasks" in results else {results["task"]: results}
 
 
 def check_pool(workers: int | None, backend: str) -> None:
@@ -168,39 +198,41 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def summary(seeds: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(*tasks: list[dict[str, Any]]) -> dict[str, Any]:
     """What the seeds of one method say together: {"solved": Wilson, "exact": {length: {"greedy", "sampled"}}}.
 
     Each as [estimate, low, high]: the success rate with Wilson's interval, interquartile means with bootstrap
-    intervals; None where the method cannot be run at a length.
+    intervals; None where the method cannot be run at a length. Of several tasks, seeds are drawn anew for each.
     """
-    solved = sum(seed["solved"] is not None for seed in seeds)
+    runs = [seed for seeds in tasks for seed in seeds]
+    solved = sum(seed["solved"] is not None for seed in runs)
     exact: dict[str, Any] = {}
-    for length in seeds[0]["evaluation"]:
-        evaluations = [seed["evaluation"][length] for seed in seeds]
+    for length in runs[0]["evaluation"]:
+        columns = [[seed["evaluation"][length] for seed in seeds] for seeds in tasks]
         exact[length] = None
-        if None not in evaluations:
-            exact[length] = {
-                kind: list(bootstrap([evaluation[kind]["exact"] for evaluation in evaluations]))
-                for kind in ("greedy", "sampled")
-            }
-    return {"solved": list(wilson(solved, len(seeds))), "exact": exact}
+        if all(evaluation is not None for column in columns for evaluation in column):
+            exact[length] = {}
+            for kind in ("greedy", "sampled"):
+                scores = [[evaluation[kind]["exact"] for evaluation in column] for column in columns]
+                exact[length][kind] = list(bootstrap(np.transpose(scores)))  # (runs, tasks)
+    return {"solved": list(wilson(solved, len(runs))), "exact": exact}
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """Results as CSV: one line per method, seed, length and kind of play."""
+    """Results as CSV: one line per task, method, seed, length and kind of play."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     cost = ("update", "problems", "rollouts", "seconds")
     solved_at = [f"solved_{name}" for name in cost]
     writer.writerow(["task", "method", "seed", "parameters", *solved_at, "length", "play", "exact", "accuracy"])
-    for method, entry in results["methods"].items():
-        for seed in entry["seeds"]:
-            solved = seed["solved"] or {}
-            head = [results["task"], method, seed["seed"], seed["parameters"], *(solved.get(name, "") for name in cost)]
-            for length, result in seed["evaluation"].items():
-                for kind in ("greedy", "sampled") if result is not None else ():
-                    writer.writerow([*head, length, kind, result[kind]["exact"], result[kind]["accuracy"]])
+    for task, part in by_task(results).items():
+        for method, entry in part["methods"].items():
+            for seed in entry["seeds"]:
+                solved = seed["solved"] or {}
+                head = [task, method, seed["seed"], seed["parameters"], *(solved.get(name, "") for name in cost)]
+                for length, result in seed["evaluation"].items():
+                    for kind in ("greedy", "sampled") if result is not None else ():
+                        writer.writerow([*head, length, kind, result[kind]["exact"], result[kind]["accuracy"]])
     return text.getvalue()
 
 

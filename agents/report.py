@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -47,6 +48,25 @@ def comparison_table(results: Mapping[str, Any]) -> Table:
             heading = f"{kind}, {_length_heading(results, length)}"
             table.add_row(heading, *(_exact(entry["summary"], str(length), kind) for entry in methods.values()))
         table.add_section()
+    return table
+
+
+def overall_table(results: Mapping[str, Any]) -> Table:
+    """Several tasks as one: a row per method, success rate and exact sequences over all of them."""
+    lengths = [str(length) for length in results["lengths"]]
+    table = Table(
+        title=f"over all tasks: {results['task']}",
+        caption="runs that solved their task, with Wilson's 95 % interval of the rate; exact greedy sequences in % by "
+        "length, interquartile mean over seeds and tasks [95 % bootstrap interval, seeds drawn anew within each task].",
+        box=box.SIMPLE_HEAVY,
+        pad_edge=False,
+    )
+    for heading in ("method", "solved, %", *lengths):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    for method, entry in results["overall"].items():
+        rate, low, high = (100 * share for share in entry["solved"])
+        scores = [_exact(entry, length, "greedy") for length in lengths]
+        table.add_row(method, f"{rate:.0f} \\[{low:.0f}, {high:.0f}]", *scores)
     return table
 
 
@@ -117,12 +137,12 @@ class LiveComparison:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.jobs = jobs
-        self.latest: dict[tuple[str, int], Progress] = {}
-        self.done: set[tuple[str, int]] = set()
+        self.latest: dict[Path, Progress] = {}
+        self.done: set[Path] = set()
 
     def update(self, job: Job, progress: Progress | None) -> None:
         """Take note of a job's progress; None says that it is done."""
-        key = (job.method, job.config.seed)
+        key = job.folder
         if progress is None:
             self.done.add(key)
         else:
@@ -134,11 +154,14 @@ class LiveComparison:
         for heading in ("method", "seed", "update", "length", "exact", "accuracy", "return", "loss", "rate", "ETA"):
             table.add_column(heading, justify="left" if heading == "method" else "right", min_width=6)
         for job in self.jobs:
-            key = (job.method, job.config.seed)
+            key = job.folder
             progress = self.latest.get(key)
             style = "dim" if progress is None else "green" if key in self.done else "default"
             table.add_row(
-                job.method, str(job.config.seed), *self._columns(job, progress, key in self.done), style=style
+                _title(job, self.jobs),
+                str(job.config.seed),
+                *self._columns(job, progress, key in self.done),
+                style=style,
             )
         return table
 
@@ -161,6 +184,11 @@ class LiveComparison:
         ]
 
 
+def _title(job: Job, jobs: Sequence[Job]) -> str:
+    """The method; where there are several tasks, on which."""
+    return f"{job.method}, {job.task}" if len({other.task for other in jobs}) > 1 else job.method
+
+
 @contextmanager
 def live_comparison(jobs: Sequence[Job], console: Console) -> Iterator[Callable[[Job, Progress | None], None]]:
     """Show a comparison while it runs: a live table on a terminal, one line per finished training elsewhere."""
@@ -173,12 +201,12 @@ def live_comparison(jobs: Sequence[Job], console: Console) -> Iterator[Callable[
     def say(job: Job, progress: Progress | None) -> None:
         view.update(job, progress)
         if progress is None:
-            last = view.latest.get((job.method, job.config.seed))
+            last = view.latest.get(job.folder)
             reached = (
                 "" if last is None else f": {last.exact:.0%} exact after {last.update} updates, {last.seconds:.0f} s"
             )
             console.print(
-                f"[{len(view.done)}/{len(jobs)}] {job.method}, seed {job.config.seed}{reached}", highlight=False
+                f"[{len(view.done)}/{len(jobs)}] {_title(job, jobs)}, seed {job.config.seed}{reached}", highlight=False
             )
 
     yield say

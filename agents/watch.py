@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console, Group
 from rich.live import Live
@@ -25,6 +28,7 @@ from hardmem.agents.trace import Trace, trace
 ROWS = 24
 """Cells that are shown at once; of more, those around the heads."""
 LEVELS = " ░▒▓█"
+MOVING = (".gif", ".mp4")
 
 
 def play_one(run: Path, length: int | None, seed: int, device: str = "cpu") -> Trace:
@@ -117,20 +121,40 @@ def _contents(cell: torch.Tensor, most: float) -> Text:
 
 
 def animation(record: Trace, path: Path, rate: float = 4.0) -> None:
-    """Write the first problem of a trace as an animated GIF, a frame per step.
+    """Write the first problem of a trace as an animation, a frame per step: a .gif, or with moviepy an .mp4.
 
     Raises:
-        RunError: if the file cannot be written, or does not end in .gif.
+        RunError: if the file cannot be written, is of another kind, or moviepy is missing.
     """
-    if path.suffix.lower() != ".gif":
-        raise RunError(f"expected a file name that ends in .gif, got {str(path)!r}")
+    kind = path.suffix.lower()
+    if kind not in MOVING:
+        raise RunError(f"expected a file name that ends in {' or '.join(MOVING)}, got {str(path)!r}")
+    if kind == ".mp4" and not can_film():
+        raise RunError("an .mp4 needs moviepy: pip install 'hardmem[video]'; a .gif needs nothing")
     steps = int(record.running[:, 0].sum())
-    frames = [Image.fromarray(pixels(_frame(record, step))) for step in range(steps)]
+    frames = [pixels(_frame(record, step)) for step in range(steps)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        frames[0].save(path, save_all=True, append_images=frames[1:], duration=int(1000 / rate), loop=0)
+        if kind == ".mp4":
+            _write_mp4(frames, path, rate)
+        else:
+            first, *others = (Image.fromarray(frame) for frame in frames)
+            first.save(path, save_all=True, append_images=others, duration=int(1000 / rate), loop=0)
     except OSError as error:
         raise RunError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+
+
+def can_film() -> bool:
+    """Whether moviepy is here, which writes .mp4."""
+    return importlib.util.find_spec("moviepy") is not None
+
+
+def _write_mp4(frames: list[NDArray[np.uint8]], path: Path, rate: float) -> None:
+    from moviepy.video.io.ImageSequenceClip import ImageSequenceClip
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # moviepy's own
+        ImageSequenceClip(frames, fps=rate).write_videofile(str(path), codec="libx264", logger=None)
 
 
 def _frame(record: Trace, step: int) -> Figure:

@@ -114,6 +114,43 @@ def test_the_command_leaves_everything_in_one_folder(tiny, tmp_path, monkeypatch
     assert " ".join(capsys.readouterr().out.split()).count("│ 5 │") == 2  # a row per length, five problems each
 
 
+def test_any_methods_on_any_tasks(tmp_path, monkeypatch, capsys):
+    """Known ones with changes, a kind, a file, on a task and an environment: a table each, and one over all of them."""
+    monkeypatch.chdir(tmp_path)
+    small = "max_updates=5,eval_problems=5,max_length=2,start_length=1"
+    Path("mine.toml").write_text('kind = "agent"\nbaseline = "value"\nnum_envs = 16\n')
+    methods = [f"hard-ntm,access=reinmax,{small}", f"agent,num_envs=16,{small}", f"mine.toml,{small}"]
+    few = ["--seeds", "2", "--problems", "5", "--workers", "1", "--name", "both"]
+    main(["compare", "reverse", "hardmem/CopyRandomAccess-v0", "--methods", *methods, *few])
+    out = capsys.readouterr().out
+    assert "[12/12]" in out
+    assert "over all tasks: reverse, hardmem/CopyRandomAccess-v0" in out
+    folder = Path("runs/both")
+    results = json.loads((folder / "results.json").read_text())
+    assert list(results["tasks"]) == ["reverse", "hardmem/CopyRandomAccess-v0"]
+    assert results["lengths"] == [2, 4]
+    configs = [[entry["config"] for entry in results["tasks"][task]["methods"].values()] for task in results["tasks"]]
+    assert [(config.get("task"), config.get("env")) for config in configs[0]] == [
+        ("reverse", None), (None, "hardmem/Reverse-v0"), (None, "hardmem/Reverse-v0")
+    ]  # fmt: skip
+    assert configs[1][0]["task"] == "copy"
+    assert configs[0][0]["access"] == "reinmax"
+    assert configs[1][2]["baseline"] == "value"
+    exact = [
+        seed["evaluation"]["2"]["greedy"]["exact"]
+        for part in results["tasks"].values()
+        for seed in part["methods"][f"agent, num_envs=16, {small.replace(',', ', ')}"]["seeds"]
+    ]
+    overall = results["overall"][f"agent, num_envs=16, {small.replace(',', ', ')}"]
+    assert overall["exact"]["2"]["greedy"][0] == pytest.approx(sum(sorted(exact)[1:3]) / 2)  # the middle half of four
+    rows = (folder / "results.csv").read_text().splitlines()
+    assert {row.split(",")[0] for row in rows[1:]} == {"reverse", "hardmem/CopyRandomAccess-v0"}
+    for task in ("reverse", "hardmem-copyrandomaccess-v0"):
+        assert (folder / f"learning_curves-{task}.png").read_bytes().startswith(PNG)
+    main(["resume", str(folder), "--quiet"])
+    assert json.loads((folder / "results.json").read_text()) == results
+
+
 def test_train_eval_and_envs_as_commands(tmp_path, monkeypatch, capsys):
     """Each works from an empty folder."""
     monkeypatch.chdir(tmp_path)
@@ -201,7 +238,16 @@ def test_a_bad_file_is_one_sentence(text, message, tmp_path, monkeypatch, capsys
         (["train", "sequence", "--num-problems", "0"], "num_problems must be at least 1, got 0"),
         (["train", "--name", "taken", "agent"], "exists already"),
         (["train", "--runs", "file", "agent"], "cannot create the run folder"),
-        (["compare", "chess"], "unknown comparison 'chess'"),
+        (["compare", "chess"], "unknown environment 'chess'"),
+        (["compare", "chess", "--methods", "lstm"], "unknown task 'chess'"),
+        (["compare", "copy", "copy"], "expected every task once"),
+        (["compare", "--methods", "magic"], "unknown method 'magic'; choose one of ['agent', 'hard-ntm'"),
+        (["compare", "--methods", "agent,pollicy=gru"], "unknown field 'pollicy'"),
+        (["compare", "--methods", "agent,hidden_size=8..16"], "expected one value for hidden_size"),
+        (["compare", "--methods", "lstm", "lstm"], "expected every method once"),
+        (["compare", "--methods", "nowhere.toml"], "there is no file 'nowhere.toml'"),
+        (["compare", "CartPole-v1", "--methods", "lstm"], "unknown task 'CartPole-v1'"),
+        (["compare", "spelling", "--methods", "agent"], "unknown environment 'spelling'"),
         (["compare", "copy", "--seeds", "0"], "seeds must be at least 1, got 0"),
         (["compare", "copy", "--name", "taken"], "exists already"),
         (["eval", "nowhere"], "is not a run"),

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from hardmem.agents import AgentConfig, SequenceConfig, train
 from hardmem.agents.cli import main
+from hardmem.agents.evaluation import over_seeds
 from hardmem.agents.watch import play_one, view, watch
 
 SMALL = {"max_length": 3, "start_length": 3, "num_symbols": 4, "max_updates": 2, "eval_problems": 5}
@@ -62,10 +63,45 @@ def test_an_animation_has_a_frame_for_every_step(run, tmp_path, capsys):
         assert image.convert("RGB").tobytes() != first
 
 
+def test_a_film(run, tmp_path):
+    """An .mp4 with the extra `video`: as many frames, and no sound."""
+    reader = pytest.importorskip("moviepy.video.io.ffmpeg_reader")
+    main(["watch", str(run), "--mp4", str(tmp_path / "one.mp4"), "--rate", "5"])
+    assert (tmp_path / "one.mp4").read_bytes()[4:8] == b"ftyp"
+    info = reader.ffmpeg_parse_infos(str(tmp_path / "one.mp4"))
+    assert not info["audio_found"]
+    steps = int(play_one(run, None, seed=0).running[:, 0].sum())
+    assert info["duration"] == pytest.approx(steps / 5, abs=0.02)
+
+
+def test_an_evaluation_over_several_seeds_with_films(run, monkeypatch, capsys):
+    """Means of single examinations, and lowest and highest; a film of each length that can be watched."""
+    monkeypatch.setattr("hardmem.agents.cli.can_film", lambda: False)
+    main(["eval", str(run), "--lengths", "3", "4", "--problems", "20", "--seeds", "3", "--videos"])
+    assert capsys.readouterr().out.count("video: ") == 2
+    for length in (3, 4):
+        with Image.open(run / "videos" / f"length-{length}-seed-0.gif") as image:
+            assert image.n_frames > length
+
+
+def test_several_examinations_are_averaged():
+    """By hand; what cannot be run at a length stays so."""
+
+    def one(exact):
+        score = {"exact": exact, "accuracy": exact / 2}
+        return {"3": {"problems": 10, "greedy": score, "sampled": score}, "4": None}
+
+    merged = over_seeds([one(0.5), one(1.0)])
+    assert merged["4"] is None
+    assert merged["3"]["problems"] == 20
+    assert merged["3"]["greedy"] == {"exact": 0.75, "accuracy": 0.375, "spread": (0.5, 1.0)}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nowhere"], "is not a run"),
+        (["RUN", "--mp4", "one.gif"], "expected a file name that ends in .mp4, got 'one.gif'"),
         (["RUN", "--gif", "one.mp4"], "expected a file name that ends in .gif, got 'one.mp4'"),
         (["RUN", "--length", "0"], "length must be at least 1, got 0"),
         (["RUN", "--rate", "0"], "rate must be positive and problems at least 1"),
