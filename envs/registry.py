@@ -116,11 +116,12 @@ for _id, _arguments in ENVIRONMENTS.items():
 for _id, _arguments in FLAT_ENVIRONMENTS.items():
     _register(_id, _arguments, action="discrete")
 for _id, (_task, _threshold) in TAPE_ENVIRONMENTS.items():
-    gym.register(
-        id=_id,
-        entry_point="hardmem.envs.tape_adapters:TapeEnv",
-        vector_entry_point="hardmem.envs.tape_adapters:TapeVectorEnv",
-        max_episode_steps=MAX_STEPS,
-        reward_threshold=_threshold,
-        kwargs={"task": _task},
-    )
+    for _name, _format in ((_id, {}), (_id.replace("-v0", "Flat-v0"), {"action": "discrete"})):
+        gym.register(
+            id=_name,
+            entry_point="hardmem.envs.tape_adapters:TapeEnv",
+            vector_entry_point="hardmem.envs.tape_adapters:TapeVectorEnv",
+            max_episode_steps=MAX_STEPS,
+            reward_threshold=_threshold,
+            kwargs={"task": _task, **_format},
+        )

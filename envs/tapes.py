@@ -324,7 +324,7 @@ class TapeDynamics:
         if self.task.rows > 1:
             move = where(column == state.column, where(row > state.row, 3, 2), move)
         known = self._pick(state.tape.needed, state.num_written, 0) <= state.num_read
-        symbol = self._pick(state.tape.target, state.num_written, 0)
+        symbol = self._pick(state.tape.target, state.num_written, 0).clamp(min=0)  # past the end any will do
         return torch.stack([move, known.long(), symbol * known], dim=1)
 
     def replace(self, state: TapeState, which: Tensor, fresh: TapeState) -> TapeState:
