@@ -106,6 +106,11 @@ def spell_out(words: list[str], *, device: torch.device | str = "cpu") -> Words:
     """Given words as tensors."""
     letters = [[LETTERS.index(letter) + 1 for letter in word] for word in words]
     sounds = [[SOUNDS.index(sound) + 1 for sound in pronounce(word)] for word in words]
+    return as_words(letters, sounds, device=device)
+
+
+def as_words(letters: list[list[int]], sounds: list[list[int]], *, device: torch.device | str = "cpu") -> Words:
+    """Rows of numbers from 1, one for each word, as tensors."""
     longest = max(map(len, sounds)) + 1
     mask = [[step <= len(row) for step in range(longest)] for row in sounds]
     return Words(_padded(letters, max(map(len, letters)), device), _padded(sounds, longest, device),
