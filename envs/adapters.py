@@ -332,10 +332,10 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
 
     def _final_report(self, which: Array) -> dict[str, Any]:
         """That of the episodes that have just ended, each beside its mask; zeros stand for the others."""
-        ended = np.isin(np.arange(self.num_envs), which)
         final: dict[str, Any] = {}
         for name, values in self._report().items():
-            final |= {name: values * ended, f"_{name}": ended.copy()}
+            ended = np.isin(np.arange(self.num_envs), which)
+            final |= {name: values * ended, f"_{name}": ended}
         return final
 
     def _final_info(self, which: Array, report: dict[str, Any]) -> dict[str, Any]:

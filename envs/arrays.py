@@ -41,6 +41,23 @@ def positive(numbers: Any) -> Any:
     return numbers.clamp(min=0) if isinstance(numbers, Tensor) else np.maximum(numbers, 0)
 
 
+def least(numbers: Any, others: Any) -> Any:
+    """The lesser of two numbers, pair by pair."""
+    return (torch if isinstance(numbers, Tensor) else np).minimum(numbers, others)
+
+
+def int32(numbers: Any) -> Any:
+    """The same numbers, as codes are kept."""
+    return numbers.int() if isinstance(numbers, Tensor) else numbers.astype(np.int32, copy=False)
+
+
+def choose(flag: Any, then: Any, otherwise: Any) -> Any:
+    """`then` where the flag is 1, `otherwise` where it is 0. On random flags NumPy adds faster than it branches."""
+    if isinstance(flag, Tensor):
+        return torch.where(flag > 0, then, otherwise)
+    return otherwise + (then - otherwise) * flag
+
+
 def where(condition: Any, then: Any, otherwise: Any) -> Any:
     """One or the other, number by number."""
     return (torch if isinstance(condition, Tensor) else np).where(condition, then, otherwise)

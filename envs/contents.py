@@ -73,7 +73,7 @@ class Memory(NamedTuple):
     Attributes:
         cells: what was last written to each cell, as its code plus the era then, (N, B). Cells of one number lie
             together: heads of different episodes are often at cells of like numbers, and nearby memory is fast.
-        era: of each episode, (B,). The next one is `num_codes` later.
+        era: of each episode, (B,). The next one is `num_codes` later, until `renewed` starts again from 0.
     """
 
     cells: Tensor
@@ -83,3 +83,7 @@ class Memory(NamedTuple):
         """What all cells hold, (B, N); 0 is empty."""
         codes: Tensor = positive(self.cells - self.era).T
         return codes
+
+    def renewed(self) -> Memory:
+        """The same, with all eras 0: what is due before one is too large for an int32."""
+        return Memory(cells=positive(self.cells - self.era), era=self.era * 0)

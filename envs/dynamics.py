@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hardmem.addressing import Move
-from hardmem.envs.arrays import beside, count, numpy_twin, positive, take, where, zeros
+from hardmem.envs.arrays import beside, choose, count, int32, least, numpy_twin, positive, take, zeros
 from hardmem.envs.contents import Contents, Memory
 from hardmem.envs.interfaces import make_interface
 from hardmem.envs.oracle import best_action
 from hardmem.tasks import Problem, Task
-from hardmem.tasks.dealing import Dealt, Layout, pick
+from hardmem.tasks.dealing import Dealt
 
 ORDERS = ("answer-write-move", "move-answer-write")
 WRITES = ("observation", "symbol")
@@ -30,32 +30,54 @@ EMITS = ("symbol", "read")
 
 
 class Script(NamedTuple):
-    """B problems laid out for play, batch-first, so that an episode is replaced by copying one row.
+    """B problems step by step, batch-first.
 
     Each has T + 1 steps: at the last, nothing is shown or asked. There an episode rests that has ended.
 
     Attributes:
-        steps: what is shown, as the code of it, and the answer due, as the action numbers answers, -1 for none:
-            (B, T + 1, 2), int32. They are needed together, and what is needed seldom comes from afar.
-        source: the steps whose content answers, (B, T + 1, S); -1 for none.
+        rows: what is shown, as the code of it; the answer due, as the action numbers answers, -1 for none; and the S
+            steps whose content answers, -1 for none: (B, 2 + S, T + 1), int32.
         num_steps: when each episode ends, (B,).
         num_answers: answers it asks for, (B,), float.
     """
 
-    steps: Tensor
-    source: Tensor
+    rows: Tensor
     num_steps: Tensor
     num_answers: Tensor
 
     @property
     def shown(self) -> Tensor:
-        """What is shown, as the code of it, (B, T + 1)."""
-        return self.steps[..., 0]
+        """What is shown, as the code of it, (B, T + 1), int64."""
+        return self.rows[:, 0].long()
 
     @property
     def due(self) -> Tensor:
-        """The answer due, as the action numbers answers, (B, T + 1); -1 where none is due."""
-        return self.steps[..., 1]
+        """The answer due, as the action numbers answers, (B, T + 1), int64; -1 where none is due."""
+        return self.rows[:, 1].long()
+
+    @property
+    def source(self) -> Tensor:
+        """The steps whose content answers, (B, T + 1, S), int64, as in `Problem`; -1 for none."""
+        return self.rows[:, 2:].transpose(1, 2).long()
+
+
+class Hand(NamedTuple):
+    """B problems as they are dealt: what may be shown or due, in no more room than it needs, and how it is laid out.
+
+    An episode can be played from it as from a `Script`: two look-ups more at a step, but a few numbers to draw and copy
+    for an episode where a script has three for every step. `Dynamics.spell_out` makes the one out of the other.
+
+    Attributes:
+        rows: the code of each row, its answer and its S sources, (B, 2 + S, R), int32; row 0 is blank.
+        first: where the first step is in the rules' `layout`, (B,).
+        num_steps: as in a script.
+        num_answers: as in a script.
+    """
+
+    rows: Tensor
+    first: Tensor
+    num_steps: Tensor
+    num_answers: Tensor
 
 
 class State(NamedTuple):
@@ -64,34 +86,29 @@ class State(NamedTuple):
     What is shown or stored is a number here, a code: `Dynamics.contents` turns it into symbols.
 
     Attributes:
-        script: the problems.
+        script: the problems; where episodes are restarted all the time, a `Hand` stands here.
         clock: steps played, (B,).
-        now: what is shown now, and the answer due, (B, 2), as in the script.
+        shown: what is shown now, (B,), int32.
+        due: the answer due now, (B,), int32; -1 for none.
         memory: what the cells hold.
         head: where each head is, (B, H).
         under: what the cells under the heads hold, (B, H).
         num_correct: answers given right so far, (B,), float.
-        earned: the same as a fraction of those asked for, (B,): the return so far.
     """
 
     script: Script
     clock: Tensor
-    now: Tensor
+    shown: Tensor
+    due: Tensor
     memory: Memory
     head: Tensor
     under: Tensor
     num_correct: Tensor
-    earned: Tensor
 
     @property
-    def shown(self) -> Tensor:
-        """What is shown now, (B,)."""
-        return self.now[:, 0]
-
-    @property
-    def due(self) -> Tensor:
-        """The answer due now, (B,); -1 for none."""
-        return self.now[:, 1]
+    def earned(self) -> Tensor:
+        """Right answers so far as a fraction of those asked for, (B,): the return so far."""
+        return self.num_correct / self.script.num_answers
 
     @property
     def running(self) -> Tensor:
@@ -195,7 +212,7 @@ class Dynamics:
         ends = np.cumsum([0, *seen.values()]).tolist()
         self.parts = {name: slice(*ends[i : i + 2]) for i, name in enumerate(seen)}
         self.observation_size: int = ends[-1]
-        self._tables: tuple[Tensor, Tensor, Tensor, Tensor] | None = None  # of all cases: see draw
+        self._layout: tuple[Tensor, ...] | None = None  # see layout
         self._numbers = torch.arange(0, device=self.device)  # of the episodes: see _episodes
         self.observation_space = gym.spaces.Box(0.0, 1.0, (self.observation_size,), np.float32)
         self.action_space = gym.spaces.MultiDiscrete(list(self.num_actions))
@@ -231,65 +248,86 @@ class Dynamics:
         state = self.begin(self.script(problem))
         return state, self.observe(state)
 
-    def begin(self, script: Script) -> State:
+    def begin(self, script: Any) -> State:
         """Empty cells, heads at cell 0, at the first step of the problems; the state owns `script` from here."""
-        num_envs, heads, empty = len(script.steps), self.num_heads, script.num_steps.new_zeros
+        num_envs, heads, empty = len(script.rows), self.num_heads, script.num_steps.new_zeros
+        shown, due = self._look_up(script, 0)
+        codes = script.rows.new_zeros
         return State(
             script=script,
             clock=empty(num_envs),
-            now=script.steps[:, 0].clone(),
-            memory=Memory(cells=empty((self.num_cells, num_envs)), era=empty(num_envs)),
+            shown=shown,
+            due=due,
+            memory=Memory(cells=codes((self.num_cells, num_envs)), era=codes(num_envs)),
             head=empty((num_envs, heads)),
-            under=empty((num_envs, heads)),
+            under=codes((num_envs, heads)),
             num_correct=torch.zeros(num_envs, device=self.device),
-            earned=torch.zeros(num_envs, device=self.device),
         )
 
     def draw(self, num_problems: int, generator: torch.Generator | None = None) -> Script:
-        """Fresh problems laid out for play: `script` of what the task draws, but faster where they are dealt."""
-        if not isinstance(self.task, Dealt):
-            return self.script(self.task.draw(num_problems, generator=generator, device=self.device))
-        deal = self.task.deal(num_problems, generator=generator, device=self.device)
-        case, tables, num_rows = deal.case, self._tables, deal.rows.shape[1]
-        if num_problems <= self.task.num_cases:
-            case, tables = (
-                torch.arange(num_problems, device=self.device),
-                self._lay_out(self.task.layout(case), num_rows),
-            )
-        elif tables is None:
-            cases = torch.arange(self.task.num_cases, device=self.device)
-            tables = self._tables = self._lay_out(self.task.layout(cases), num_rows)
-        steps, due, num_steps, num_answers = (table.index_select(0, case) for table in tables)
-        answers = deal.rows[..., self.task.answer_channel] - 1
-        contents = torch.cat([self.contents.encode(deal.rows), answers], dim=1).int()  # (B, 2 R)
-        return Script(contents.gather(1, steps).unflatten(1, (-1, 2)), pick(deal.source, due), num_steps, num_answers)
+        """Fresh problems step by step: `script` of what the task draws, but faster where they are dealt."""
+        if self.is_dealt:
+            return self.spell_out(self.deal(num_problems, generator))
+        return self.script(self.task.draw(num_problems, generator=generator, device=self.device))
 
-    def _lay_out(self, layout: Layout, num_rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Tables to look up a script's fields in, by case: columns of `contents` for its steps, and rows for source."""
-        shown, due = (F.pad(rows, (0, 1)) for rows in layout)  # (K, T + 1)
-        steps = torch.stack([shown, due + num_rows], dim=-1).flatten(1)  # (K, 2 T + 2)
-        return steps, due, layout.num_steps(), layout.num_answers().float()
+    def deal(self, num_problems: int, generator: torch.Generator | None = None) -> Hand:
+        """The same fresh problems as they are dealt; for a task that is `Dealt`."""
+        deal = self.task.deal(num_problems, generator=generator, device=self.device)  # type: ignore[attr-defined]
+        answers = deal.rows[..., self.task.answer_channel] - 1
+        parts = [self.contents.encode(deal.rows), answers, *deal.source.unbind(2)]
+        rows = torch.stack([part.int() for part in parts], dim=1)
+        _, _, num_steps, num_answers = self.layout
+        first = deal.case * (self.task.num_steps + 1)
+        return Hand(rows, first, num_steps.index_select(0, deal.case), num_answers.index_select(0, deal.case))
+
+    @property
+    def is_dealt(self) -> bool:
+        """Whether the task deals its problems, so that `deal` can."""
+        return isinstance(self.task, Dealt)
+
+    @property
+    def layout(self) -> tuple[Tensor, ...]:
+        """Of all K cases of a task that `is_dealt`, as it says where rows stand.
+
+        The row shown and the row due at each step, (K (T + 1),) each; when an episode ends, (K,); answers, (K,).
+        """
+        if self._layout is None:
+            task: Any = self.task
+            layout = task.layout(torch.arange(task.num_cases, device=self.device))
+            shown, due = (F.pad(rows, (0, 1)).flatten() for rows in layout)
+            self._layout = shown, due, layout.num_steps(), layout.num_answers().float()
+        return self._layout
+
+    def spell_out(self, hand: Hand) -> Script:
+        """Dealt problems step by step."""
+        shown_at, due_at, _, _ = self.layout
+        step = hand.first.unsqueeze(1) + torch.arange(self.task.num_steps + 1, device=self.device)  # (B, T + 1)
+        parts = [shown_at[step], *[due_at[step]] * (hand.rows.shape[1] - 1)]
+        return Script(hand.rows.gather(2, torch.stack(parts, dim=1)), hand.num_steps, hand.num_answers)
 
     def script(self, problem: Problem) -> Script:
-        """Lay out problems for play."""
-        num_steps, num_problems = problem.mask.shape
-        steps = torch.zeros((num_problems, num_steps + 1, 2), dtype=torch.int32, device=self.device)
-        steps[:, :-1, 0] = self.contents.encode(problem.inputs).T
-        steps[:, :-1, 1] = problem.targets.T
-        steps[..., 1] -= 1
+        """Given problems step by step."""
+        shown, due = self.contents.encode(problem.inputs), problem.targets - 1  # (T, B)
+        parts = [F.pad(part.T, (0, 1), value=-1) for part in (due, *problem.source.unbind(2))]
         return Script(
-            steps=steps,
-            source=F.pad(problem.source.transpose(0, 1), (0, 0, 0, 1), value=-1),
+            rows=torch.stack([F.pad(shown.T, (0, 1)), *parts], dim=1).int(),
             num_steps=problem.num_steps(),
             num_answers=problem.mask.sum(dim=0).float(),
         )
 
-    def replace(self, state: State, which: Tensor, fresh: Script) -> State:
-        """Start new episodes in the places `which` (K,) of the batch; `fresh` holds the K problems."""
+    def replace(self, state: State, which: Tensor, fresh: Any) -> State:
+        """Start new episodes in the places `which` (K,) of the batch.
+
+        Args:
+            state: all episodes.
+            which: distinct places.
+            fresh: the K problems, a script or a hand as the state's own.
+        """
+        num_envs, num_fresh = len(state.clock), len(fresh.rows)
         for old, new in zip(state.script, fresh, strict=True):
-            old[which] = new
-        state.now[which] = fresh.steps[:, 0]
-        for counter in (state.clock, state.head, state.under, state.num_correct, state.earned):
+            old.reshape(num_envs, -1)[which] = new.reshape(num_fresh, -1)
+        state.shown[which], state.due[which] = self._look_up(fresh, 0)
+        for counter in (state.clock, state.head, state.under, state.num_correct):
             counter[which] = 0
         state.memory.era[which] += self.contents.num_codes
         return state
@@ -304,13 +342,12 @@ class Dynamics:
 
         Args:
             state: as returned by the step before.
-            action: (B, A), int64, each column in its range.
+            action: (B, A), integers, each column in its range.
 
         Returns:
             The state after it; the reward, (B,) float32; whether an episode has ended, (B,) bool.
         """
         heads, script = self.num_heads, state.script
-        num_envs, length, _ = script.steps.shape
         address, writes = action[:, :heads], action[:, heads : 2 * heads]
         head, under, memory = state.head, state.under, state.memory
         if self.moves_first:
@@ -321,30 +358,38 @@ class Dynamics:
             right = (self.contents.symbol(under[:, 0], self.task.answer_channel) - 1 == state.due) & (state.due >= 0)
         else:
             right = action[:, -1] == state.due
-        going = state.running
+        pace: Tensor | int = 1
         if self.self_paced:
-            goes_on = action[:, 2 * heads] > 0
-            right, going = right & goes_on, going & goes_on
+            pace = action[:, 2 * heads]
+            right = right & (pace > 0)
         num_correct = state.num_correct + right
-        earned = num_correct / script.num_answers
 
-        self._write(memory, head, under, state.shown, writes)
-        if self.wiped:
-            memory = memory._replace(era=memory.era + self.contents.num_codes)
-
+        if not self.wiped:  # else all cells are empty again before they are seen
+            self._write(memory, head, under, state.shown, writes)
         if not self.moves_first:
             head = self.interface.move(head, address, memory)
-        clock = state.clock + going
+        clock = least(state.clock + pace, script.num_steps)
+        shown, due = self._look_up(script, clock)
         after = state._replace(
             clock=clock,
-            now=take(script.steps.reshape(-1, 2), self._episodes(num_envs) * length + clock),
+            shown=shown,
+            due=due,
             memory=memory,
             head=head,
             under=self._read(memory, head),
             num_correct=num_correct,
-            earned=earned,
         )
-        return after, earned - state.earned, clock >= script.num_steps
+        return after, after.earned - state.earned, clock == script.num_steps
+
+    def _look_up(self, script: Any, clock: Any) -> tuple[Tensor, Tensor]:
+        """What is shown and what is due at given steps, (B,) each."""
+        num_envs, num_parts, width = script.rows.shape
+        row, rows = self._episodes(num_envs) * (num_parts * width), script.rows.reshape(-1)
+        shown_at = due_at = clock
+        if isinstance(script, Hand):
+            step = script.first + clock
+            shown_at, due_at = take(self.layout[0], step), take(self.layout[1], step)
+        return take(rows, row + shown_at), take(rows[width:], row + due_at)
 
     def _read(self, memory: Memory, head: Tensor) -> Tensor:
         """What is in the cells under the heads, (B, H)."""
@@ -357,12 +402,12 @@ class Dynamics:
         cells, place = memory.cells.reshape(-1), self._place(memory, head)
         for h in range(self.num_heads):
             old = under[:, h] if h == 0 else self._read(memory, head[:, h : h + 1])[:, 0]
-            new = shown
+            new, flag = shown, writes[:, h]
             if self.write == "symbol":
                 channel = self.task.answer_channel
                 change = writes[:, h] - self.contents.symbol(shown, channel)
-                new = shown + change * self.contents.strides[channel]
-            cells[place[:, h]] = where(writes[:, h] > 0, new, old) + memory.era
+                new, flag = int32(shown + change * self.contents.strides[channel]), writes[:, h] > 0
+            cells[place[:, h]] = choose(flag, new, old) + memory.era
 
     def _place(self, memory: Memory, head: Tensor) -> Tensor:
         """Where the cells under the heads are among the cells of all episodes, (B, H)."""
@@ -391,6 +436,8 @@ class Dynamics:
 
     def numpy(self) -> Dynamics:
         """These rules for states of NumPy arrays (`as_numpy(state)`), to `step`, `observe` and `replace` them."""
+        if self.is_dealt:
+            _ = self.layout  # the twin takes it over
         return numpy_twin(self)
 
     def oracle(self, state: State) -> Tensor:
@@ -399,9 +446,9 @@ class Dynamics:
 
     def _episodes(self, num_envs: int) -> Tensor:
         """The numbers of the episodes, (B,); kept for the next call."""
-        if len(self._numbers) != num_envs:
+        if len(self._numbers) < num_envs:
             self._numbers = count(num_envs, like=self._numbers)
-        return self._numbers
+        return self._numbers[:num_envs]
 
     def __repr__(self) -> str:
         """The task and the sizes of its cells, observations and actions."""

@@ -72,16 +72,13 @@ class EndlessEpisodes(Episodes):
         """
         if symbols is not None:
             raise ValueError(f"endless episodes draw their problems: expected no input, got {symbols}")
-        script = self._take(0, self.num_envs)
-        self.state = as_numpy(self.dynamics.begin(Script(*(field.clone() for field in as_torch(script)))))
-        self.action = None
-        self.started = True
+        self._begin(as_torch(self._take(0, self.num_envs)))
         for counter in (self._age, self.span, self._level):
             counter[:] = 0
 
     def restart(self, which: Array) -> None:
         if len(which):
-            self.state = self._rules.replace(self.state, which, self._take(0, len(which)))
+            self._replace(which, self._take(0, len(which)))
             for counter in (self._age, self.span, self._level):
                 counter[which] = 0
 
@@ -95,7 +92,7 @@ class EndlessEpisodes(Episodes):
             over = over & ~goes_on
             for level in np.unique(self._level[goes_on]).tolist():
                 which = np.flatnonzero(goes_on & (self._level == level))
-                self.state = self._rules.replace(self.state, which, self._take(level, len(which)))
+                self._replace(which, self._take(level, len(which)))
         return reward, over, self._cut_off(over)
 
     def _drawn(self, level: int) -> Callable[[int, torch.Generator], Script]:
@@ -110,10 +107,9 @@ class EndlessEpisodes(Episodes):
     def _take(self, level: int, count: int) -> Script:
         """The next problems of a level, with the steps and sources of the longest one."""
         script = as_torch(self._supplies[level].take(count))
-        longest = self.dynamics.task.num_steps + 1
-        steps = F.pad(script.steps, (0, 0, 0, longest - script.steps.shape[1]))
-        steps[:, script.steps.shape[1] :, 1] = -1
-        missing = self._num_sources - script.source.shape[2]
-        source = F.pad(script.source, (missing, 0, 0, longest - script.source.shape[1]), value=-1)
-        padded: Script = as_numpy(script._replace(steps=steps, source=source))
+        num_steps, missing = script.rows.shape[2], self._num_sources + 2 - script.rows.shape[1]
+        rows = F.pad(script.rows, (0, self.dynamics.task.num_steps + 1 - num_steps), value=-1)
+        rows[:, 0, num_steps:] = 0
+        rows = torch.cat([rows[:, :2], torch.full_like(rows[:, :1], -1).expand(-1, missing, -1), rows[:, 2:]], dim=1)
+        padded: Script = as_numpy(script._replace(rows=rows))
         return padded

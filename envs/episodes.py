@@ -10,12 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from hardmem.envs.arrays import as_numpy, as_torch
-from hardmem.envs.dynamics import Dynamics, Script, State
+from hardmem.envs.dynamics import Dynamics, Hand, Script, State
 
 Array = NDArray[Any]
 
 STEPS_AHEAD = 2**15
 """Steps of problems drawn at once: enough that drawing is paid once for many episodes, little enough to stay cached."""
+
+LARGEST_ERA = 2**30
+"""Where eras start from 0 again: see `Memory`."""
 
 
 class Supply:
@@ -26,10 +29,10 @@ class Supply:
         block: how many at once.
     """
 
-    def __init__(self, draw: Callable[[int, torch.Generator], Script], block: int) -> None:
+    def __init__(self, draw: Callable[[int, torch.Generator], Script | Hand], block: int) -> None:
         self._draw, self._block = draw, max(1, block)
         self._generator = torch.Generator()
-        self._ahead: Script | None = None
+        self._ahead: Any = None
         self._taken = 0
 
     def seed(self, np_random: np.random.Generator) -> None:
@@ -37,8 +40,8 @@ class Supply:
         self._generator.manual_seed(int(np_random.integers(2**63 - 1)))
         self._ahead = None
 
-    def take(self, count: int) -> Script:
-        """The next problems, as arrays: views, to be copied."""
+    def take(self, count: int) -> Any:
+        """The next problems, drawn as they are, as arrays: views, to be copied."""
         pieces: list[Any] = []
         while count:
             if self._ahead is None or self._taken == self._block:
@@ -46,7 +49,7 @@ class Supply:
             first, self._taken = self._taken, min(self._taken + count, self._block)
             pieces.append([field[first : self._taken] for field in self._ahead])
             count -= self._taken - first
-        return Script(*(pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces, strict=True))))
+        return type(self._ahead)(*(pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces, strict=True))))
 
 
 class Episodes:
@@ -75,7 +78,10 @@ class Episodes:
         self.max_steps = max_steps
         self.started = False
         self._rules: Any = dynamics.numpy()  # typed for tensors, here on arrays
-        self._supply = Supply(dynamics.draw, STEPS_AHEAD // dynamics.task.num_steps)
+        self._supply = Supply(
+            dynamics.deal if dynamics.is_dealt else dynamics.draw, STEPS_AHEAD // dynamics.task.num_steps
+        )
+        self._restarts = 0  # since eras began at 0
         self._age = np.zeros(num_envs, dtype=np.int64)
         self._never = np.zeros(num_envs, dtype=np.bool_)
 
@@ -95,18 +101,15 @@ class Episodes:
             ValueError: if the task has no such problem.
         """
         if symbols is None:
-            script = Script(*(field.clone() for field in as_torch(self._supply.take(self.num_envs))))
+            self._begin(as_torch(self._supply.take(self.num_envs)))
         else:
-            script = self.dynamics.script(self.dynamics.task.problem(symbols).repeat(self.num_envs))
-        self.state = as_numpy(self.dynamics.begin(script))
-        self.action = None
-        self.started = True
+            self._begin(self.dynamics.script(self.dynamics.task.problem(symbols).repeat(self.num_envs)))
         self._age[:] = 0
 
     def restart(self, which: Array) -> None:
         """Start fresh problems in the places `which` (K,)."""
         if len(which):
-            self.state = self._rules.replace(self.state, which, self._supply.take(len(which)))
+            self._replace(which, self._supply.take(len(which)))
             self._age[which] = 0
 
     def advance(self, action: Array) -> tuple[Array, Array, Array]:
@@ -134,7 +137,27 @@ class Episodes:
 
     def oracle(self) -> Array:
         """The best actions (B, A), from the full state."""
-        return self.dynamics.oracle(as_torch(self.state)).numpy()
+        return self.dynamics.oracle(as_torch(self.state)._replace(script=self.script)).numpy()
+
+    @property
+    def script(self) -> Script:
+        """The problems step by step, as tensors."""
+        script: Any = as_torch(self.state.script)
+        spelled: Script = self.dynamics.spell_out(script) if isinstance(script, Hand) else script
+        return spelled
+
+    def _begin(self, problems: Any) -> None:
+        """Start all episodes with a copy of these problems, tensors."""
+        self.state = as_numpy(self.dynamics.begin(type(problems)(*(field.clone() for field in problems))))
+        self.action, self.started, self._restarts = None, True, 0
+
+    def _replace(self, which: Array, fresh: Any) -> None:
+        """Start these problems, arrays, in the places `which`; step by step if those under way are."""
+        if isinstance(fresh, Hand) and type(self.state.script) is Script:
+            fresh = as_numpy(self.dynamics.spell_out(as_torch(fresh)))
+        self.state, self._restarts = self._rules.replace(self.state, which, fresh), self._restarts + 1
+        if self._restarts >= LARGEST_ERA // self.dynamics.contents.num_codes:
+            self.state, self._restarts = self.state._replace(memory=self.state.memory.renewed()), 0
 
     def _cut_off(self, terminated: Array) -> Array:
         """Which episodes are over without having ended, (B,)."""

@@ -70,10 +70,8 @@ class Format:
         self.observation_space: gym.Space[Any] = batch_space(self.single_observation_space, num_envs)
         self.action_space: gym.Space[Any] = batch_space(self.single_action_space, num_envs)
 
-        shape = (num_envs,) if self.is_product else (num_envs, len(self.num_actions))
-        choices = math.prod(self.num_actions) if self.is_product else self.num_actions
-        self._bound = np.empty(shape, dtype=np.uint64)
-        self._bound[:] = choices
+        self._shape = (num_envs,) if self.is_product else (num_envs, len(self.num_actions))
+        self._choices = np.asarray(math.prod(self.num_actions) if self.is_product else self.num_actions)
 
     def observation(self, array: Array) -> Any:
         """Observations (B, O), or one of them (O,), in the format."""
@@ -82,21 +80,22 @@ class Format:
         return {name: array[..., part] for name, part in self.parts.items()}
 
     def factors(self, actions: Any) -> Array:
-        """Actions in the format -> int64 (B, A), checked.
+        """Actions in the format -> (B, A), checked, each factor's numbers side by side in memory.
 
         Raises:
             ValueError: if their shape, type or range is wrong.
         """
         given = np.asarray(actions)
-        if given.shape != self._bound.shape or given.dtype.kind not in "iu":
-            came = f"{given.dtype} of shape {given.shape} where integers of shape {self._bound.shape} are due"
+        if given.shape != self._shape or given.dtype.kind not in "iu":
+            came = f"{given.dtype} of shape {given.shape} where integers of shape {self._shape} are due"
         else:
-            array = given.astype(np.int64, copy=False)
-            legal = array.view(np.uint64) < self._bound  # a negative number is a huge unsigned one
-            if legal.all():
-                return np.stack(np.unravel_index(array, self.num_actions), axis=-1) if self.is_product else array
+            if 0 <= np.bitwise_or.reduce(given, axis=None) < 2**31:  # none is negative or too large for an int32
+                array = given.T.astype(np.int32, order="C")
+                if (array.max(axis=-1) < self._choices).all():
+                    return np.stack(np.unravel_index(array, self.num_actions)).T if self.is_product else array.T
+            legal = (given >= 0) & (given < self._choices)
             first = int(np.argwhere(~legal)[0, 0])
-            came = f"{array[first].tolist()} as number {first}"
+            came = f"{given[first].tolist()} as number {first}"
         raise ValueError(f"every action must lie in {self.single_action_space}, got {came}")
 
     def flat_masks(self, legal: list[Array]) -> Array:

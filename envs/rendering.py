@@ -91,7 +91,7 @@ def _picture(episodes: Episodes, place: int) -> NDArray[np.uint8]:
 def _progress(episodes: Episodes, place: int) -> str:
     state = episodes.state
     clock = int(state.clock[place])
-    due = ", an answer is due" if int(state.script.due[place, clock]) >= 0 else ""
+    due = ", an answer is due" if int(state.due[place]) >= 0 else ""
     return f"step {clock} of {int(state.script.num_steps[place])}, earned {float(state.earned[place]):.2f}{due}"
 
 
@@ -107,7 +107,7 @@ def _output(episodes: Episodes, place: int) -> tuple[list[str], bool]:
     action, clock = _action(episodes, place), int(episodes.state.clock[place])
     if action is None or "answer" not in action or action.get("pace") == 0:
         return [], False
-    due = int(episodes.state.script.due[place, clock - 1])
+    due = int(episodes.script.due[place, clock - 1])
     return ([str(action["answer"] + 1)] if due >= 0 else []), action["answer"] == due
 
 

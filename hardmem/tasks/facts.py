@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hardmem.tasks.base import Problem, at_least, shuffled
-from hardmem.tasks.dealing import Deal, Dealt, Layout, pick
+from hardmem.tasks.dealing import Deal, Dealt, Layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,11 +83,12 @@ class Facts(Dealt):
         lengths = self._draw_lengths(num_problems, generator, device)
         keys = self._draw_keys(lengths.repeat(len(self.key_channels)), generator).split(num_problems)
         values = torch.randint(1, self.num_symbols + 1, keys[0].shape, generator=generator, device=device)
-        facts = torch.stack([*keys, values], dim=-1)
+        facts = torch.stack([part.T.int() for part in (*keys, values)])  # (C, F, B): so is all that follows made
         asked = self._draw_asked(lengths, generator)
         kind = torch.randint(0, len(keys), asked.shape, generator=generator, device=device)
-        answers = pick(facts, asked)
-        cues = answers * (kind.unsqueeze(-1) == torch.arange(facts.shape[-1], device=device))
+        answers = facts.gather(1, asked.T.expand(len(facts), -1, -1))
+        cues = answers * (torch.arange(len(facts), device=device)[:, None, None] == kind.T)
+        facts, answers, cues = (part.permute(2, 1, 0) for part in (facts, answers, cues))
         return self._deal(lengths - self.min_length, facts, answers, cues, asked.unsqueeze(-1))
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
@@ -144,11 +145,12 @@ class Facts(Dealt):
 
     def _draw_keys(self, lengths: Tensor, generator: torch.Generator | None) -> Tensor:
         """Distinct keys, (B, max_length + distractors)."""
-        return shuffled(torch.full_like(lengths, self.num_keys), self.max_length + self.distractors, generator) + 1
+        count, size = torch.full_like(lengths, self.num_keys), self.max_length + self.distractors
+        return shuffled(count, size, generator, most=self.num_keys) + 1
 
     def _draw_asked(self, lengths: Tensor, generator: torch.Generator | None) -> Tensor:
         """Which facts are asked for, by number, (B, max_length); those beyond the lengths (B,) are of no account."""
-        return shuffled(lengths + self.distractors, self.max_length, generator)
+        return shuffled(lengths + self.distractors, self.max_length, generator, most=self.max_facts)
 
     def _counts(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Facts, cues and hops of problems of these lengths, (B,) each."""
@@ -171,7 +173,8 @@ class Facts(Dealt):
 
     def _deal(self, case: Tensor, facts: Tensor, answers: Tensor, cues: Tensor, source: Tensor) -> Deal:
         """The rows: blank, facts (B, F, C), answers and cues (B, Q, C); source (B, Q, S) are the facts by number."""
-        rows = torch.cat([torch.zeros_like(facts[:, :1]), facts, answers, cues], dim=1)
-        shown = torch.full((len(facts), rows.shape[1], source.shape[2]), -1, device=facts.device)
-        shown[:, 1 + self.max_facts : 1 + self.max_facts + source.shape[1]] = source  # at the step of its number
-        return Deal(case, rows, shown)
+        parts = torch.zeros_like(facts[:, :1]), facts, answers, cues
+        rows = torch.cat([part.transpose(0, 2) for part in parts], dim=1)  # (C, R, B): what is worked on together
+        shown = torch.full((source.shape[2], *rows.shape[1:]), -1, device=facts.device)
+        shown[:, 1 + self.max_facts : 1 + self.max_facts + source.shape[1]] = source.transpose(0, 2)
+        return Deal(case, rows.transpose(0, 2), shown.transpose(0, 2))

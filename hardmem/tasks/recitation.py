@@ -116,7 +116,7 @@ class Recitation(Dealt):
         """The rows: blank, symbols (B, max_length), of which the first `lengths` (B,) count, and all markers."""
         blank = torch.zeros_like(symbols[:, :1])
         markers = self.num_symbols + 1 + torch.arange(self.num_markers, device=symbols.device)
-        rows = torch.cat([blank, symbols, markers.expand(len(symbols), -1)], dim=1).unsqueeze(-1)
+        rows = torch.cat([blank.T, symbols.T, markers.unsqueeze(1).expand(-1, len(symbols))]).T.unsqueeze(-1)
         source = torch.arange(rows.shape[1], device=symbols.device) - 1  # the symbol in row r is shown at step r - 1
         case = (lengths - self.min_length) * self.max_repeats + repeats - 1
         return Deal(case, rows, source.unsqueeze(-1).expand_as(rows))

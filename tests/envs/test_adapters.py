@@ -216,4 +216,29 @@ def test_a_vector_of_any_size_gets_the_same_problems(monkeypatch):
             np.testing.assert_array_equal(together[place], alone[0])
     many.restart(np.array([4, 1]))
     one.restart(np.array([0]))
-    np.testing.assert_array_equal(many.state.script.steps[4], one.state.script.steps[0])
+    np.testing.assert_array_equal(many.state.script.rows[4], one.state.script.rows[0])
+
+
+def test_eras_start_again_unseen(monkeypatch):
+    """What cells hold is the same whether eras go on or start from 0 at every restart."""
+
+    def observations():
+        env = make_vec("hardmem/FactRecallRandomAccess-v0", 3, preset="easiest")
+        seen = [env.reset(seed=0)[0]]
+        env.action_space.seed(0)
+        seen += [env.step(env.action_space.sample())[0] for _ in range(40)]
+        return np.stack(seen), int(env.unwrapped._episodes.state.memory.era.max())
+
+    plain, era = observations()
+    monkeypatch.setattr(episodes, "LARGEST_ERA", 1)
+    renewed, none = observations()
+    np.testing.assert_array_equal(plain, renewed)
+    assert era > none == 0
+
+
+def test_fresh_problems_follow_a_given_one():
+    """A vector whose problem was given goes on with drawn ones."""
+    env = make_vec("hardmem/Copy-v0", 2, max_length=3, autoreset_mode="SameStep")
+    env.reset(seed=0, options={"input": [3, 1]})
+    rewards = sum(env.step(env.oracle())[1] for _ in range(5 + 7))
+    assert (rewards > 1).all()

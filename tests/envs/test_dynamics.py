@@ -9,6 +9,7 @@ import torch
 from hardmem.envs import ENVIRONMENTS, make_dynamics
 from hardmem.envs.arrays import as_numpy
 from hardmem.tasks import TASKS
+from hardmem.tasks.dealing import Dealt
 from tests import device_guard
 
 
@@ -120,6 +121,26 @@ def test_problems_are_those_of_the_task(task, num_problems):
     dynamics.task = DrawsOnly(dynamics.task)
     for ours, theirs in zip(dynamics.draw(num_problems, generator()), drawn, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+DEALT = sorted(env for env, arguments in ENVIRONMENTS.items() if issubclass(TASKS[arguments["task"]], Dealt))
+
+
+@pytest.mark.parametrize("env", DEALT)
+def test_a_hand_is_played_as_its_script(env):
+    """Every observation, reward and end of dealt problems is that of the same ones step by step, replaced ones too."""
+    dynamics = make_dynamics(**ENVIRONMENTS[env], preset="easiest")
+    hand, fresh, random = dynamics.deal(4, generator()), dynamics.deal(2, generator(1)), generator(2)
+    scripted, dealt = dynamics.begin(dynamics.spell_out(hand)), dynamics.begin(hand)
+    assert torch.equal(dynamics.observe(dealt), dynamics.observe(scripted))
+    which = torch.tensor([0, 3])
+    for turn in range(2 * dynamics.task.num_steps):
+        if turn == 3:
+            dealt = dynamics.replace(dealt, which, fresh)
+            scripted = dynamics.replace(scripted, which, dynamics.spell_out(fresh))
+        action = uniform_actions(dynamics, 4, random)
+        (dealt, ours), (scripted, theirs) = dynamics.step(dealt, action), dynamics.step(scripted, action)
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
 class DrawsOnly:

@@ -141,7 +141,7 @@ def test_the_problems_of_a_length_come_in_order_to_whoever_gets_there():
             action = episodes.oracle()
             action[:, -1] = np.where(right, action[:, -1], (action[:, -1] + 1) % 8)
             episodes.advance(action)
-        return episodes.state.script.shown[episodes.span == 1].tolist()
+        return episodes.script.shown[episodes.span == 1].tolist()
 
     both = level_two(2, [True, True])
     assert both[0] != both[1]
