@@ -232,8 +232,8 @@ class AgentLearner(PolicyLearner):
     def _problem_features(self, dynamics: Dynamics, rollout: Rollout) -> Tensor:
         """What is shown at each step, and for a privileged critic the answer due, one-hot: (T, B, P)."""
         script = rollout.state.script
-        last = script.steps.shape[1] - 1
-        step = torch.arange(len(rollout.mask), device=script.steps.device).clamp(max=last)  # beyond it nothing is shown
+        last = script.rows.shape[2] - 1
+        step = torch.arange(len(rollout.mask), device=script.rows.device).clamp(max=last)  # beyond it nothing is shown
         codes = script.shown[:, step].T
         shown: Tensor = dynamics.contents.one_hot(codes.reshape(-1, 1)).unflatten(0, codes.shape)
         if self.config.baseline != "privileged":
