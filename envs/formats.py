@@ -89,8 +89,9 @@ class Format:
         if given.shape != self._shape or given.dtype.kind not in "iu":
             came = f"{given.dtype} of shape {given.shape} where integers of shape {self._shape} are due"
         else:
-            if 0 <= np.bitwise_or.reduce(given, axis=None) < 2**31:  # none is negative or too large for an int32
-                array = given.T.astype(np.int32, order="C")
+            bits = 63 if self.is_product else 31  # a product may be large
+            if 0 <= np.bitwise_or.reduce(given, axis=None) < 2**bits:  # none is negative, all fit
+                array = given.T.astype(f"int{bits + 1}", order="C")
                 if (array.max(axis=-1) < self._choices).all():
                     return np.stack(np.unravel_index(array, self.num_actions)).T if self.is_product else array.T
             legal = (given >= 0) & (given < self._choices)

@@ -9,6 +9,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 from hardmem.envs import ENVIRONMENTS, TapeVectorEnv, TaskVectorEnv, make_dynamics
+from hardmem.envs.formats import Format
 
 IDS = sorted(ENVIRONMENTS)
 ACTIONS = ("multi-discrete", "discrete")
@@ -350,3 +351,15 @@ def test_bad_resets_are_named():
         fresh = getattr(TaskVectorEnv(2, "copy"), method.__name__)
         with pytest.raises(RuntimeError, match="nothing is under way yet: call reset first"):
             fresh()
+
+
+@pytest.mark.parametrize("action", ["multi-discrete", "discrete"])
+def test_large_numbers_are_not_cut_off(action):
+    """A number that is legal in its last 32 bits alone is not, and a product of more than 2 ** 31 choices is."""
+    rules = make_dynamics("copy", "random-access", num_cells=300, num_heads=4)
+    both = Format(rules, 1, action=action)
+    last = [n - 1 for n in rules.num_actions]
+    legal = [last] if action == "multi-discrete" else [both.single_action_space.n - 1]
+    assert both.factors(np.array(legal)).tolist() == [last]
+    with pytest.raises(ValueError, match="as number 0"):
+        both.factors(np.array(legal) + 2**48)
