@@ -8,7 +8,7 @@ OLDER := $(VENV)-gymnasium-1.2.2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-PACKAGES_sb3 = ".[dev,sb3,ray,video]"
+PACKAGES_sb3 = ".[dev,sb3,ray,video]" popgym==1.0.7
 PACKAGES_torchrl = ".[dev]" torchrl
 PACKAGES_rllib = ".[dev]" "ray[rllib]" gymnasium==1.2.2
 PACKAGES_tianshou = ".[dev]" tianshou
