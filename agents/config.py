@@ -176,7 +176,7 @@ class SequenceConfig(TrainConfig):
     cell_width: int = 20
     """Width of a cell."""
     num_cells: int = 0
-    """Cells of an NTM; 0 for as many as the longest problem needs."""
+    """Cells of an NTM, more on problems longer than max_length that need more; 0 for as many as the longest needs."""
     num_problems: int = 8
     """Problems per update; each is played by group_size rollouts."""
 

@@ -307,6 +307,15 @@ def test_absolute_addresses_are_not_run_beyond_their_cells():
     assert model.score(4, generators().test, max_length=11) is None
 
 
+def test_cells_are_those_given_and_more_for_longer_problems():
+    """Copy needs L + 2. Given 7, problems up to those trained on (3) are played on 7, those of 9 symbols on 11."""
+    learner = make_learner(dataclasses.replace(SMALL_HARD, num_cells=7))
+    assert isinstance(learner, SequenceLearner)
+    assert [learner.num_cells(learner.task.at_length(length)) for length in (1, 3, 4, 9)] == [7, 7, 7, 11]
+    with pytest.raises(ValueError, match="num_cells must be at least 0, got -1"):
+        dataclasses.replace(SMALL_HARD, num_cells=-1)
+
+
 def test_soft_and_hard_differ_in_one_field():
     """The matched comparison: same model, same size, same everything but the access."""
     hard, soft = METHODS["copy"]["hard NTM"], METHODS["copy"]["soft twin"]
