@@ -85,8 +85,11 @@ def run(task: str, model: str, seed: int, minutes: float) -> dict[str, Any]:
     assert isinstance(learner, SequenceLearner)
     lengths = {"max_length": config.max_length, "min_length": config.min_length}
     spent, start, curve = 0.0, time.process_time(), list[tuple[int, float, float, float]]()
-    while not training.done() and spent + time.process_time() - start < 60 * minutes:
-        if training.update() is not None:
+    going = True
+    while going:
+        examined = training.update() is not None
+        going = not training.done() and spent + time.process_time() - start < 60 * minutes
+        if examined or not going:
             spent += time.process_time() - start
             bits = learner.bits(PROBLEMS, test, **lengths)
             curve.append((training.progress.problems, round(spent, 1), bits["wrong_bits"], bits["cost_bits"]))
@@ -175,12 +178,22 @@ def figure(rows: list[dict[str, Any]], path: Path) -> None:
             for index, row in enumerate(mine):
                 seen, _, _, cost = zip(*row["curve"], strict=True)
                 label = model if index == 0 else None
-                axes.plot(np.array(seen) / 1000, cost, color=f"C{number}", alpha=0.7, linewidth=1, label=label)
+                axes.plot(
+                    np.array(seen) / 1000,
+                    cost,
+                    color=f"C{number}",
+                    alpha=0.7,
+                    linewidth=1,
+                    marker=".",
+                    markersize=2,
+                    label=label,
+                )
         best = [row["optimum"] for row in rows if row["task"] == task and "optimum" in row]
         if best:
             axes.axhline(best[0], color="black", linestyle=":", linewidth=1, label="Bayes")
         axes.set(title=task, xlabel="sequences, thousands")
-        axes.set_yscale("log" if not best else "linear")
+        learned = min(cost for row in rows if row["task"] == task for *_, cost in row["curve"]) < 1
+        axes.set_yscale("log" if learned else "linear")
         axes.grid(alpha=0.3)
     grid[0][0].set_ylabel("cost per sequence, bits")
     handles: dict[str, Any] = {}
