@@ -20,7 +20,7 @@ LIBRARIES: dict[str, tuple[str, str, str]] = {
     "sb3-contrib": ("sb3-contrib", "`hardmem.envs.sb3.SB3VecEnv`", "sb3_contrib"),
     "torchrl": ("TorchRL", "its `GymWrapper`, `GymEnv`", "torchrl"),
     "rllib": ("RLlib", "`hardmem.envs.rllib.environment`", "rllib"),
-    "tianshou": ("Tianshou", "its `DummyVectorEnv`, `SubprocVectorEnv`", "tianshou"),
+    "tianshou": ("Tianshou", "its `DummyVectorEnv`", "tianshou"),
     "skrl": ("skrl", "its `wrap_env`", "skrl"),
     "one-file": ("a script of one file", "`gym.make_vec`", "one_file"),
 }
