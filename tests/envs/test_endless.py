@@ -136,7 +136,7 @@ def test_the_problems_of_a_length_come_in_order_to_whoever_gets_there():
         episodes = EndlessEpisodes(rules, num_envs)
         episodes.seed(np.random.default_rng(0))
         episodes.start()
-        assert (episodes.state.script.due[:, 3:] == -1).all()  # the first level's three steps, and nothing after them
+        assert (episodes.script.due[:, 3:] == -1).all()  # the first level's three steps, and nothing after them
         for _ in range(3):
             action = episodes.oracle()
             action[:, -1] = np.where(right, action[:, -1], (action[:, -1] + 1) % 8)

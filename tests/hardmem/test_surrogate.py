@@ -45,7 +45,7 @@ class Enumeration:
         inputs = 3 * randn(steps, 1, 2, seed=1).expand(steps, script.shape[1], 2)
         turn = iter(script)
         monkeypatch.setitem(
-            access_module.ACCESS, "scripted", lambda distribution, *_: access_module._hard(distribution, next(turn))
+            access_module.ACCESS, "scripted", lambda distribution, *_: access_module.hard(distribution, next(turn))
         )
         outputs, _, record = self.ntm.trace(inputs)
         assert torch.equal(record.index, script)
