@@ -64,6 +64,8 @@ class TrainConfig:
     """Its weight from update `entropy_updates` on; until then it falls geometrically."""
     entropy_updates: int = 200
     """Updates until the entropy bonus has its final weight; 0 to give it from the first."""
+    spread_coef: float = 0.1
+    """Weight of a bonus for spreading a sequence over many cells, nats, where heads name cells by number."""
     eval_every: int = 5
     """Updates between two validations (and log entries)."""
     eval_problems: int = 200
@@ -85,6 +87,7 @@ class TrainConfig:
         check_at_least_one(self, "eval_every", "eval_problems", "inspect_every", "picture_every")
         check_at_least_one(self, "checkpoint_every")
         check_at_least_zero(self, "finish_updates", "entropy_updates", "restart_after", "learning_rate_updates")
+        check_at_least_zero(self, "spread_coef")
         geometric(self.entropy_coef, self.entropy_final, 0, self.entropy_updates)  # refuses what cannot be annealed
         for name in ("learning_rate", "learning_rate_final", "max_grad_norm", "promote_at"):
             if not getattr(self, name) > 0:
@@ -201,7 +204,7 @@ def check_at_least_one(config: TrainConfig, *names: str) -> None:
 
 
 def check_at_least_zero(config: TrainConfig, *names: str) -> None:
-    """Refuse negative counts.
+    """Refuse negative numbers.
 
     Raises:
         ValueError: naming the field and what came.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hardmem.access import AccessRecord
@@ -29,6 +30,9 @@ class Policy(nn.Module):
         body: a name from `CONTROLLERS`, or a hard NTM.
         hidden_size: the body's width D; an NTM brings its own.
         gated: whether a recurrent body starts behind a shut gate (`Gated`), so that what is kept is kept in cells.
+        answer_apart: whether the last factor, the answer, starts from a tanh layer of its own on the present
+            observation, and reaches the body through a gate that is shut at first. For heads that name cells by
+            number: there the body has every single cell to learn, and would pull the answer along.
 
     Raises:
         ValueError: if the body is unknown.
@@ -42,11 +46,15 @@ class Policy(nn.Module):
         hidden_size: int,
         *,
         gated: bool = True,
+        answer_apart: bool = False,
     ) -> None:
         super().__init__()
         self.num_actions = list(num_actions)
         self.body = make_controller(body, observation_size, hidden_size, gated=gated) if isinstance(body, str) else body
-        self.head = nn.Linear(self.body.hidden_size, sum(num_actions))
+        hidden_size = self.body.hidden_size
+        self.answer_layer = nn.Linear(observation_size, hidden_size) if answer_apart else None
+        self.answer_gate = nn.Parameter(torch.zeros(())) if answer_apart else None
+        self.head = nn.Linear(hidden_size, sum(num_actions))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -71,16 +79,22 @@ class Policy(nn.Module):
             features, hidden = self.body(observation, hidden, generator, greedy=greedy)
         else:
             features, hidden = self.body(observation, hidden)
-        log_probs = [logits.log_softmax(dim=-1) for logits in self.head(features).split(self.num_actions, dim=-1)]
-        return log_probs, features, hidden
+        factors = list(self.head(features).split(self.num_actions, dim=-1))
+        if self.answer_layer is not None:
+            seen = self.answer_layer(observation).tanh() + self.answer_gate * features
+            size = self.num_actions[-1]
+            factors[-1] = F.linear(seen, self.head.weight[-size:], self.head.bias[-size:])
+        return [logits.log_softmax(dim=-1) for logits in factors], features, hidden
 
     def own_choices(self, hidden: Hidden) -> AccessRecord | None:
         """What the body itself chose on the way to this state, fields (B, H); None where it has nothing to choose."""
         return self.body.record(hidden) if isinstance(self.body, NTMBody) else None
 
 
-def make_policy(config: AgentConfig, observation_size: int, num_actions: Sequence[int]) -> Policy:
-    """The policy that a configuration names.
+def make_policy(
+    config: AgentConfig, observation_size: int, num_actions: Sequence[int], *, answer_apart: bool = False
+) -> Policy:
+    """The policy that a configuration names; an NTM's answer is never apart, it comes from cells of its own.
 
     Raises:
         ValueError: if its body is unknown.
@@ -96,7 +110,8 @@ def make_policy(config: AgentConfig, observation_size: int, num_actions: Sequenc
             cell_width=config.cell_width,
             addressing=config.addressing,
         )
-    return Policy(observation_size, num_actions, body, config.hidden_size, gated=config.gated)
+    apart = answer_apart and isinstance(body, str)
+    return Policy(observation_size, num_actions, body, config.hidden_size, gated=config.gated, answer_apart=apart)
 
 
 def choose(

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from hardmem.access import AccessRecord
+from hardmem.addressing import usage_entropy
 from hardmem.agents.config import AgentConfig
 from hardmem.agents.estimates import Estimate, Played
 from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage, explained_variance
 from hardmem.agents.policies import Policy, among_legal, choose, joined, make_policy, side_by_side
 from hardmem.envs import ENVIRONMENTS, Dynamics, State, make_dynamics
 from hardmem.envs.dynamics import Script
+from hardmem.envs.interfaces import RandomAccess
 from hardmem.estimators import cost_to_go
 
 
@@ -26,6 +28,8 @@ class Rollout(NamedTuple):
         reward: (T, B).
         features: what the policy's body made of each observation, (T, B, D).
         mask: (T, B), float.
+        spread: over how many cells an episode spreads its addresses, nats, (B, H): their `usage_entropy`.
+            None where heads move and do not name a cell.
         state: of the environment at the end.
     """
 
@@ -33,6 +37,7 @@ class Rollout(NamedTuple):
     reward: Tensor
     features: Tensor
     mask: Tensor
+    spread: Tensor | None
     state: State
     log_weights: Tensor | None = None
     answers: Tensor | None = None
@@ -64,6 +69,7 @@ def collect(
     state, observation = start
     hidden = policy.initial_hidden(len(state.clock))
     records, rewards, features, masks, log_weights, answers = [], [], [], [], [], []
+    by_number, uses = isinstance(dynamics.interface, RandomAccess), observation.new_zeros(())
     for _ in range(dynamics.max_steps):
         log_probs, body_features, hidden = policy(observation, hidden, choices, greedy=greedy)
         if masked:
@@ -73,6 +79,9 @@ def collect(
         if keep:
             log_weights.append(side_by_side(log_probs))
             answers.append(answer_rewards(dynamics, state, record.index))
+        if by_number:
+            weights = torch.stack(log_probs[: dynamics.num_heads], dim=1).exp()  # (B, H, N)
+            uses = uses + weights * state.running[:, None, None]
         state, step = dynamics.step(state, record.index)
         observation = step.observation
         records.append(joined(record, policy.own_choices(hidden)))
@@ -81,8 +90,9 @@ def collect(
     mask = torch.stack(masks).float()
     index, log_prob, entropy = (torch.stack(field) for field in zip(*records, strict=True))
     record = AccessRecord(index, log_prob * mask.unsqueeze(-1), entropy * mask.unsqueeze(-1))
+    spread = usage_entropy(uses) if by_number else None
     kept = (torch.stack(log_weights), torch.stack(answers)) if keep else (None, None)
-    return Rollout(record, torch.stack(rewards), torch.stack(features), mask, state, *kept)
+    return Rollout(record, torch.stack(rewards), torch.stack(features), mask, spread, state, *kept)
 
 
 def answer_rewards(dynamics: Dynamics, state: State, action: Tensor) -> Tensor:
@@ -108,6 +118,7 @@ class PolicyLearner(Learner):
         *,
         steps: int,
         greedy_rollouts: int = 0,
+        spread: Tensor | None = None,
     ) -> Batch:
         """The loss of B episodes.
 
@@ -117,6 +128,7 @@ class PolicyLearner(Learner):
             stage: where the training stands.
             steps: transitions that were played.
             greedy_rollouts: episodes that were played beside, for a baseline to compare with.
+            spread: as in `Rollout`.
         """
         config, mask = self.config, played.mask
         judged = self.estimate(played, self.baseline, features)
@@ -124,8 +136,12 @@ class PolicyLearner(Learner):
         metrics = {"return": -played.cost.sum(dim=0).mean(), "loss": judged.loss, "entropy": entropy}
         metrics["baseline_loss"] = judged.critic_loss
         metrics["explained_variance"] = explained_variance(judged.value, judged.returns, mask)
+        objective = judged.loss - self.entropy_weight(stage) * entropy + judged.critic_loss
+        if spread is not None:
+            metrics["spread"] = spread.mean()
+            objective = objective - config.spread_coef * stage.exploration * metrics["spread"]
         return Batch(
-            loss=judged.loss - self.entropy_weight(stage) * entropy + judged.critic_loss,
+            loss=objective,
             metrics={name: value.detach() for name, value in metrics.items()},
             steps=steps,
             problems=config.num_envs // config.group_size,
@@ -150,7 +166,12 @@ class AgentLearner(PolicyLearner):
         super().__init__()
         self.config: AgentConfig = config
         dynamics = self.dynamics(config.max_length, config.min_length, device=device)
-        self.policy = make_policy(config, dynamics.observation_size, dynamics.num_actions)
+        self.policy = make_policy(
+            config,
+            dynamics.observation_size,
+            dynamics.num_actions,
+            answer_apart=isinstance(dynamics.interface, RandomAccess) and dynamics.emit == "symbol",
+        )
         own_cells = config.policy == "ntm"
         self.estimate = Estimate(
             config,
@@ -215,6 +236,7 @@ class AgentLearner(PolicyLearner):
             stage,
             steps=(config.num_envs + problems * compared) * dynamics.max_steps,
             greedy_rollouts=problems * compared,
+            spread=rollout.spread,
         )
 
     def _play(

@@ -6,19 +6,21 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hardmem.access import DRAWN, HARD, AccessRecord
+from hardmem.addressing import AddressDistribution, usage_entropy
 from hardmem.agents.config import SequenceConfig
 from hardmem.agents.estimates import Estimate, Played
 from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage, explained_variance
 from hardmem.estimators import cost_to_go
 from hardmem.estimators.schedules import in_share, is_soft
 from hardmem.models import NTM, Recurrent
-from hardmem.schemes import SCHEMES
+from hardmem.schemes import SCHEMES, AbsoluteIndex, Scheme
 from hardmem.tasks import Task, make_task
 
 MODELS = ("ntm", "lstm", "gru")
@@ -138,7 +140,7 @@ class SequenceLearner(Learner):
         problem = task.draw(config.num_problems, generator=generators.problems, device=device)
         problem = problem.repeat(self.group_size if draws else 1)
         inputs = task.shown_as_bits(problem.inputs)
-        with self.using("soft") if soft else nullcontext():
+        with self.using("soft") if soft else nullcontext(), self._watching() as addresses:
             outputs, record = self.play(task, inputs, generators.choices)
         wanted = task.asked_as_bits(problem.targets)
         # Divided by the length, sums over time stay of one size while problems grow.
@@ -166,6 +168,11 @@ class SequenceLearner(Learner):
             objective = loss - bonus + judged.critic_loss
             metrics |= {"entropy": record.entropy.mean().detach(), "baseline_loss": judged.critic_loss.detach()}
             metrics["explained_variance"] = explained_variance(judged.value, judged.returns, always)
+        if addresses:
+            each = torch.cat(addresses).unflatten(0, (-1, inputs.shape[1]))  # (T, B, H, N)
+            spread = usage_entropy(each.sum(dim=0)).mean()
+            objective = objective - config.spread_coef * stage.exploration * spread
+            metrics["spread"] = spread.detach()
         return Batch(
             loss=objective,
             metrics=metrics | {"loss": loss.detach()},
@@ -226,6 +233,28 @@ class SequenceLearner(Learner):
             outputs, _ = self.play(task, task.shown_as_bits(problem.inputs), generator)
         found = bits_per_sequence(outputs, task.asked_as_bits(problem.targets), problem.mask)
         return {name: float(value) for name, value in found.items()}
+
+    @contextmanager
+    def _watching(self) -> Iterator[list[Tensor]]:
+        """While this lasts, the weights of all addresses are kept where heads name cells by number.
+
+        One after the other, (B, H, N) each, or all of a sequence at once, (T B, H, N): those that have gradients, for a
+        sequence that runs as one operation asks first without.
+        """
+        addresses: list[Tensor] = []
+        if not isinstance(self.model, NTM) or not isinstance(self.model.scheme, AbsoluteIndex):
+            yield addresses
+            return
+
+        def keep(scheme: Scheme, arguments: tuple[Any, ...], distribution: AddressDistribution) -> None:
+            if torch.is_grad_enabled():
+                addresses.append(distribution.log_weights.exp())
+
+        watch = self.model.scheme.register_forward_hook(keep)
+        try:
+            yield addresses
+        finally:
+            watch.remove()
 
     def greedy(self) -> AbstractContextManager[None]:
         """While this lasts, heads that draw their cells take the likeliest instead, as at test time."""

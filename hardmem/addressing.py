@@ -99,6 +99,20 @@ def entropy(log_weights: Tensor) -> Tensor:
     return -(log_weights.exp() * finite).sum(dim=-1)
 
 
+def usage_entropy(uses: Tensor) -> Tensor:
+    """Entropy in nats of how often each cell is used, (..., N) -> (...): 0 for one cell alone, log N for all alike.
+
+    Of weights summed over a sequence it says over how many cells the sequence spreads. A bonus for it drives apart
+    what would share a cell, and leaves every single choice as sure as it likes to be; a bonus for the entropy of the
+    single choices does neither.
+
+    Args:
+        uses: >= 0, of any sum > 0.
+    """
+    share = uses / uses.sum(dim=-1, keepdim=True)
+    return -(share * share.clamp(min=torch.finfo(uses.dtype).tiny).log()).sum(dim=-1)
+
+
 def content_weights(memory: Tensor, key: Tensor, beta: Tensor) -> Tensor:
     """Weight every cell by its cosine similarity to each head's key.
 

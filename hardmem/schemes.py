@@ -27,7 +27,7 @@ from hardmem.addressing import (
     sharpen,
 )
 from hardmem.bank import Contents, Memory
-from hardmem.memory import Address
+from hardmem.memory import Address, HardAddress
 from hardmem.nearest import nearest_content
 
 DEFAULT_MOVES: tuple[Move, ...] = (-1, 0, 1, HOME)
@@ -86,7 +86,12 @@ class HeadMoves(Scheme):
 
 
 class AbsoluteIndex(Scheme):
-    """A head that names its cell by number, wherever it was: one logit per cell, so N is fixed."""
+    """A head that names its cell by number and knows the one it was on: one logit per cell, so N is fixed.
+
+    To the controller's logits it adds a learned row for the cell it was on (where addresses are soft, the mixture of
+    the rows), zero at the start. Without it only a controller that counts could go from cell to cell. These rows are
+    N x N numbers: a scheme for few cells.
+    """
 
     any_size = False
     blind = True
@@ -94,13 +99,22 @@ class AbsoluteIndex(Scheme):
     def __init__(self, num_cells: int, cell_width: int) -> None:
         super().__init__()
         self.num_outputs = num_cells
+        self.following = nn.Parameter(torch.zeros(num_cells, num_cells))
+
+    def reset_parameters(self) -> None:
+        """No cell follows any other rather than the rest."""
+        nn.init.zeros_(self.following)
 
     def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
         if memory.shape[1] != self.num_outputs:
             raise ValueError(
                 f"absolute addresses are tied to N = {self.num_outputs} cells, the memory has {memory.shape[1]}"
             )
-        return dense(raw.log_softmax(dim=-1))
+        if isinstance(previous, HardAddress):
+            following = self.following[previous.index]
+        else:
+            following = previous.weights @ self.following.to(previous.weights.dtype)
+        return dense((raw + following).log_softmax(dim=-1))
 
 
 class ContentLocation(Scheme):

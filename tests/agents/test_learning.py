@@ -222,6 +222,67 @@ def test_the_entropy_bonus_fades_with_exploration():
         assert bonus == pytest.approx([bonus[0], bonus[0] / 2, 0], abs=1e-6)
 
 
+ABSOLUTE_AGENT = dataclasses.replace(SMALL_AGENT, env="hardmem/CopyRandomAccess-v0")
+ABSOLUTE_HARD = dataclasses.replace(SMALL_HARD, addressing="absolute")
+
+
+@pytest.mark.parametrize(
+    "config", [ABSOLUTE_AGENT, ABSOLUTE_HARD, dataclasses.replace(ABSOLUTE_HARD, access="soft")], ids=str
+)
+def test_a_bonus_for_spreading_over_cells(config):
+    """Its weight times the entropy of use, less as exploration ends; a head that never moves has none of it."""
+    learner = make_learner(config)
+    losses = {}
+    for coef, exploration in ((0.0, 0.5), (1.0, 0.5), (1.0, 0.0)):
+        learner.config = dataclasses.replace(config, spread_coef=coef, entropy_coef=0.0, entropy_final=0.0)
+        batch = learner.batch(Stage(3, 0, exploration), generators())
+        losses[coef, exploration] = batch.loss.item()
+    spread = batch.metrics["spread"].item()
+    assert 0 < spread <= math.log(5) + 1e-6, "five cells"
+    assert losses[0.0, 0.5] - losses[1.0, 0.5] == pytest.approx(spread / 2, abs=1e-5)
+    assert losses[1.0, 0.0] == pytest.approx(losses[0.0, 0.5], abs=1e-5)
+
+    with torch.no_grad():
+        layer = learner.policy.head if config is ABSOLUTE_AGENT else learner.model.address_layer
+        layer.weight.zero_()
+        layer.bias.zero_()
+        layer.bias[0] = 100.0
+    assert learner.batch(Stage(3), generators()).metrics["spread"].item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["feed-forward", "gru"])
+def test_the_answer_starts_on_the_present_observation_alone(policy):
+    """By number: another past, and another body, change where heads go and not the answer, until its gate opens."""
+    learner = make_learner(dataclasses.replace(ABSOLUTE_AGENT, policy=policy))
+    dynamics, model = learner.dynamics(3), learner.policy
+    assert make_learner(SMALL_AGENT).policy.answer_layer is None, "moves need no such thing"
+    observation = dynamics.reset(8, generators().problems)[1]
+    hidden = tuple(torch.ones_like(part) for part in model.initial_hidden(8))
+    with torch.no_grad():
+        torch.nn.init.normal_(model.head.weight, generator=torch.Generator().manual_seed(0))
+
+        def factors():
+            return model(observation, hidden)[0]
+
+        before = factors()
+        for parameter in model.body.parameters():
+            parameter.add_(0.5)
+        after = factors()
+        assert not torch.allclose(after[0], before[0])
+        torch.testing.assert_close(after[-1], before[-1], rtol=0, atol=0)
+        model.answer_gate.fill_(1.0)
+        assert not torch.allclose(factors()[-1], before[-1])
+
+
+def test_heads_that_move_are_not_asked_to_spread():
+    """No bonus where a choice is a move; and nothing keeps watching a model after its batch."""
+    for config in (SMALL_AGENT, SMALL_HARD, dataclasses.replace(SMALL_HARD, addressing="learned-address")):
+        assert "spread" not in make_learner(config).batch(Stage(3), generators()).metrics
+    learner = make_learner(ABSOLUTE_HARD)
+    learner.batch(Stage(3), generators())
+    assert not learner.model.scheme._forward_hooks
+
+
 @pytest.mark.parametrize("config", [SMALL_AGENT, SMALL_HARD, dataclasses.replace(SMALL_HARD, access="soft")])
 def test_problems_are_of_the_lengths_asked_for(config, monkeypatch):
     """A fixed length is one field of the configuration: nothing shorter is drawn, trained on or validated."""

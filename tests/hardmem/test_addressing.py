@@ -18,6 +18,7 @@ from hardmem.addressing import (
     sample_index,
     sharpen,
     shift_weights,
+    usage_entropy,
 )
 from hardmem.memory import HardAddress, SoftAddress, as_weights
 
@@ -326,3 +327,18 @@ def test_shapes_must_fit():
     for previous in (HardAddress(torch.zeros(1, 1, dtype=torch.int64)), SoftAddress(torch.zeros(1, 1, 4))):
         with pytest.raises(ValueError, match=r"\(B, H, 2\), one per move of \[0, 'home'\], got \(1, 1, 3\)"):
             head_moves(previous, torch.zeros(1, 1, 3), move_table([0, HOME]), num_cells=4)
+
+
+def test_entropy_of_the_use_of_cells_by_hand():
+    """Whatever the sum: one cell alone 0, two of four alike log 2, all alike log N; the gradient is finite."""
+    uses = torch.tensor([[3.0, 0, 0, 0], [2, 0, 2, 0], [5, 5, 5, 5]], requires_grad=True)
+    torch.testing.assert_close(usage_entropy(uses), torch.tensor([0, math.log(2), math.log(4)]))
+    usage_entropy(uses).sum().backward()
+    assert uses.grad.isfinite().all()
+
+
+def test_the_entropy_of_use_lets_single_choices_be_sure():
+    """Two steps, each sure of a cell: as spread as two that are uniform over the two, and a shared cell is 0."""
+    apart, alike = torch.eye(2), torch.tensor([[1.0, 0], [1, 0]])
+    torch.testing.assert_close(usage_entropy(apart.sum(dim=0)), torch.tensor(math.log(2)))
+    assert usage_entropy(alike.sum(dim=0)) == 0

@@ -124,6 +124,20 @@ def test_absolute_by_hand():
     torch.testing.assert_close(weights, torch.tensor([[[0.1, 0.2, 0.7]]]))
 
 
+def test_absolute_addresses_know_where_the_head_was():
+    """By hand: to all logits alike the row of the cell it was on is added, or the mixture of rows of a soft address."""
+    scheme, memory = AbsoluteIndex(3, W), torch.zeros(1, 3, W)
+    scheme.following.data = torch.tensor([[0.0, 5.0, 0.0], [0.0, 0.0, 5.0], [5.0, 0.0, 0.0]])  # on to the next
+    raw = torch.zeros(1, 1, 3)
+    for cell in range(3):
+        weights = weights_of(scheme, raw, HardAddress(torch.tensor([[cell]])), memory)
+        assert weights.argmax().item() == (cell + 1) % 3
+    mixed = weights_of(scheme, raw, SoftAddress(torch.tensor([[[0.5, 0.5, 0.0]]])), memory)
+    torch.testing.assert_close(mixed[0, 0], torch.tensor([0.0, 2.5, 2.5]).softmax(dim=-1))
+    scheme.reset_parameters()
+    assert not scheme.following.any()
+
+
 def test_head_moves_by_hand():
     """Softmax over moves, the last number sharpens: softplus(log(e - 1)) = 1, so the exponent is 2."""
     scheme = HeadMoves(N, W, moves=(1, HOME))
