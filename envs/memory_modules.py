@@ -251,12 +251,14 @@ class OAk(Buffer):
         return np.append(low, np.zeros(sum(choices))), np.append(high, np.ones(sum(choices)))
 
 
-# A ring is a tape on which a head goes one cell on at each step, by itself: there is no address to choose.
+# A ring is a tape on which a head goes one cell on at each step, by itself: there is no address to choose. On a shuttle
+# it goes on or back and never stays: an address is one bit.
 MEMORY_MODULES: dict[str, Callable[..., MemoryModule]] = {
     "tape": partial(Cells, interface="tape"),
     "random-access": partial(Cells, interface="random-access"),
     "associative": partial(Cells, interface="associative"),
     "ring": partial(Cells, interface="tape", moves=(1,)),
+    "shuttle": partial(Cells, interface="tape", moves=(-1, 1)),
     "Bk": Bk,
     "Kk": Kk,
     "Ok": Ok,

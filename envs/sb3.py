@@ -1,4 +1,4 @@
-"""Stable-Baselines3: its `VecEnv` over the natively batched environments. `pip install "hardmem[sb3]"` brings SB3.
+"""Stable-Baselines3: its `VecEnv` over batched environments. `pip install "hardmem[sb3]"` brings SB3.
 
 from hardmem.envs.sb3 import SB3VecEnv
 from stable_baselines3 import PPO
@@ -14,9 +14,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from hardmem.envs.adapters import METHODS, TaskVectorEnv
+from hardmem.envs.adapters import METHODS
 
 try:
     from stable_baselines3.common.monitor import Monitor
@@ -29,33 +30,34 @@ Indices = int | Sequence[int] | None
 
 
 class SB3VecEnv(VecEnv):
-    """B environments of one id, stepped together, as Stable-Baselines3 and sb3-contrib take them.
+    """B environments stepped together, as Stable-Baselines3 and sb3-contrib take them.
+
+        SB3VecEnv("hardmem/Copy-v0", num_envs=64)
+
+        atari = gym.make_vec(id, 64, vectorization_mode="sync", vector_kwargs={"autoreset_mode": "SameStep"})
+        SB3VecEnv(VectorExternalMemory(atari, "tape", num_cells=8))
 
     It behaves as a `DummyVecEnv` of monitored environments does: an episode that has ended starts anew at once; its
     last observation is `info["terminal_observation"]`, its return, length and time are `info["episode"]`, and
     `info["TimeLimit.truncated"]` says whether it was cut off. What differs: `seed(s)` seeds all of them by s together,
-    and options set for the next reset must be the same for all.
+    options set for the next reset must be the same for all, and what else an environment says in its info is passed
+    on at the end of an episode alone.
 
     Args:
-        env_id: a registered id.
-        num_envs: B.
+        env: a registered id of this package, or a vector environment of any kind whose autoreset mode is SAME_STEP.
+        num_envs: B; of a vector environment its own.
         kwargs: as `TaskVectorEnv` takes them, but the autoreset mode is SB3's, and masks come from `action_masks`.
+            None with a vector environment.
 
     Raises:
-        ValueError: if an argument is unknown or out of range.
+        ValueError: if an argument is unknown or out of range, or the autoreset mode is another.
     """
 
-    def __init__(self, env_id: str, num_envs: int = 1, **kwargs: Any) -> None:
-        for name, reason in (("autoreset_mode", "SB3 has one of its own"), ("mask_info", "call action_masks instead")):
-            if name in kwargs:
-                raise ValueError(f"SB3VecEnv takes no {name}: {reason}")
-        env = gym.make_vec(
-            env_id, num_envs, vectorization_mode="vector_entry_point", autoreset_mode="SameStep", **kwargs
-        )
-        assert isinstance(env, TaskVectorEnv)
-        self.env = env
-        super().__init__(num_envs, env.single_observation_space, env.single_action_space)
-        self.metadata = env.metadata
+    def __init__(self, env: str | VectorEnv[Any, Any, Any], num_envs: int | None = None, **kwargs: Any) -> None:
+        self.env: Any = _made(env, num_envs or 1, kwargs) if isinstance(env, str) else _checked(env, num_envs, kwargs)
+        num_envs = self.env.num_envs
+        super().__init__(num_envs, self.env.single_observation_space, self.env.single_action_space)
+        self.metadata = self.env.metadata
         self._actions: Any = None
         self._began = time.time()
         self._returns = np.zeros(num_envs)
@@ -79,14 +81,12 @@ class SB3VecEnv(VecEnv):
         self._returns += reward
         self._lengths += 1
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
-        elapsed = round(time.time() - self._began, 6)
+        elapsed, said = round(time.time() - self._began, 6), final.get("final_info", {})
         for place in np.flatnonzero(done).tolist():
             infos[place] = {
                 "TimeLimit.truncated": bool(truncated[place]),
                 "terminal_observation": final["final_obs"][place],
-                **{
-                    name: said[place] for name, said in final["final_info"].items() if f"_{name}" in final["final_info"]
-                },
+                **{name: found[place] for name, found in said.items() if _tells(said, name, place)},
                 "episode": {"r": float(self._returns[place]), "l": int(self._lengths[place]), "t": elapsed},
             }
         self._returns[done], self._lengths[done] = 0.0, 0
@@ -123,3 +123,28 @@ class SB3VecEnv(VecEnv):
 
     def _places(self, indices: Indices) -> list[int]:
         return list(self._get_indices(indices))
+
+
+def _made(env_id: str, num_envs: int, kwargs: dict[str, Any]) -> VectorEnv[Any, Any, Any]:
+    """A vector of this package by its id."""
+    for name, reason in (("autoreset_mode", "SB3 has one of its own"), ("mask_info", "call action_masks instead")):
+        if name in kwargs:
+            raise ValueError(f"SB3VecEnv takes no {name}: {reason}")
+    return gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", autoreset_mode="SameStep", **kwargs)
+
+
+def _checked(env: VectorEnv[Any, Any, Any], num_envs: int | None, kwargs: dict[str, Any]) -> VectorEnv[Any, Any, Any]:
+    """The vector itself, if it can be played by."""
+    if num_envs not in (None, env.num_envs) or kwargs:
+        raise ValueError(
+            f"a vector environment has its own num_envs and arguments, got {num_envs=} and {sorted(kwargs)}"
+        )
+    mode = env.metadata.get("autoreset_mode")
+    if mode is not AutoresetMode.SAME_STEP:
+        raise ValueError(f"SB3VecEnv needs a vector environment of autoreset_mode SAME_STEP, got {mode}")
+    return env
+
+
+def _tells(info: dict[str, Any], name: str, place: int) -> bool:
+    """Whether a vector's info has an entry of that name for the environment in that place."""
+    return f"_{name}" in info and bool(info[f"_{name}"][place])

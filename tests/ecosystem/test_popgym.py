@@ -31,6 +31,11 @@ def recite_backwards(seen):
     return np.stack([np.where(watching, ON, BACK), watching.astype(int), answer], axis=1)
 
 
+def recite_on_a_shuttle(seen):
+    """The same where there is no other move than back and on."""
+    return np.minimum(recite_backwards(seen), [1, 1, 3])
+
+
 @pytest.mark.parametrize(
     ("name", "memory", "num_cells", "policy"),
     [
@@ -40,6 +45,7 @@ def recite_backwards(seen):
         ("RepeatPreviousMedium", "ring", 31, recall_on_a_ring),
         ("RepeatPreviousHard", "ring", 63, recall_on_a_ring),
         ("AutoencodeEasy", "tape", 52, recite_backwards),
+        ("AutoencodeEasy", "shuttle", 52, recite_on_a_shuttle),
     ],
 )
 def test_exact_memory_earns_one(name, memory, num_cells, policy):

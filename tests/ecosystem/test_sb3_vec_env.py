@@ -14,7 +14,7 @@ from stable_baselines3.common.env_checker import check_env  # noqa: E402
 from stable_baselines3.common.monitor import Monitor  # noqa: E402
 from stable_baselines3.common.vec_env import DummyVecEnv, VecVideoRecorder  # noqa: E402
 
-from hardmem.envs import ENVIRONMENTS, FLAT_ENVIRONMENTS  # noqa: E402
+from hardmem.envs import ENVIRONMENTS, FLAT_ENVIRONMENTS, ExternalMemory, VectorExternalMemory  # noqa: E402
 from hardmem.envs.sb3 import SB3VecEnv  # noqa: E402
 
 CASES = [
@@ -76,6 +76,40 @@ def test_one_environment_is_a_dummy_vec_env_of_one(env_id, arguments, memo_of):
     if "observation" in arguments:
         memo_of("sb3", "stable-baselines3").works("dict")
         memo_of("sb3-contrib", "stable-baselines3", "sb3-contrib").works("dict")
+
+
+@pytest.mark.parametrize("env_id", ["Blackjack-v1", "FrozenLake-v1"])
+def test_an_external_memory_is_as_in_a_dummy_vec_env(env_id):
+    """Any vector, under SAME_STEP, here with cells beside it; at its end an episode's own info is told, too."""
+    theirs = DummyVecEnv([lambda: Monitor(ExternalMemory(gym.make(env_id), "tape", 3))] * 4)
+    vector = gym.make_vec(env_id, 4, vectorization_mode="sync", vector_kwargs={"autoreset_mode": "SameStep"})
+    ours = SB3VecEnv(VectorExternalMemory(vector, "tape", 3))
+    assert (ours.num_envs, ours.observation_space, ours.action_space) == (
+        4,
+        theirs.observation_space,
+        theirs.action_space,
+    )
+    theirs.seed(3)
+    ours.seed(3)
+    assert_same(ours.reset(), theirs.reset())
+    ours.action_space.seed(0)
+    ends = 0
+    while ends < 50:
+        action = np.array([ours.action_space.sample() for _ in range(4)])
+        (one, reward, done, infos), (other, their_reward, their_done, their_infos) = (
+            ours.step(action),
+            theirs.step(action),
+        )
+        assert_same(one, other)
+        np.testing.assert_array_equal(reward, their_reward)
+        np.testing.assert_array_equal(done, their_done)
+        for place in np.flatnonzero(done):
+            assert infos[place].keys() == their_infos[place].keys()
+            assert_same(infos[place]["terminal_observation"], their_infos[place]["terminal_observation"])
+            for name in ("r", "l"):
+                assert infos[place]["episode"][name] == their_infos[place]["episode"][name]
+        ends += done.sum()
+    assert ours.env_is_wrapped(Monitor) == [True] * 4
 
 
 def test_episodes_end_one_by_one():
@@ -164,6 +198,10 @@ def test_bad_calls_are_named(memo_of):
             SB3VecEnv("hardmem/Copy-v0", 2, autoreset_mode=mode)
     with pytest.raises(ValueError, match="SB3VecEnv takes no mask_info: call action_masks instead"):
         SB3VecEnv("hardmem/Copy-v0", 2, mask_info=True)
+    with pytest.raises(ValueError, match=r"needs a vector environment of autoreset_mode SAME_STEP, got .*NEXT_STEP"):
+        SB3VecEnv(gym.make_vec("CartPole-v1", 2, vectorization_mode="sync"))
+    with pytest.raises(ValueError, match=r"its own num_envs and arguments, got num_envs=3 and \['preset'\]"):
+        SB3VecEnv(gym.make_vec("CartPole-v1", 2, vectorization_mode="sync"), 3, preset="easiest")
     env = SB3VecEnv("hardmem/Copy-v0", 2)
     with pytest.raises(AttributeError, match=r"env_method can call one of .*, got 'reset'"):
         env.env_method("reset")
