@@ -1,4 +1,4 @@
-"""What the tests of other libraries share: a memo of what was found, and training by an example.
+"""What the tests of other libraries share: a memo of what was found, training by an example, and playing by hand.
 
 With `--record`, what a test found goes into `benchmarks/plug_in/LIBRARY.json`, from which `docs/plug-in.md` is made.
 """
@@ -11,14 +11,27 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOOR = 1 / 8
 PASSED = FLOOR + 0.2 * (1 - FLOOR)
+
+each_space = pytest.mark.parametrize(
+    ("feature", "env_id", "arguments"),
+    [
+        ("MultiDiscrete", "hardmem/Copy-v0", {}),
+        ("Discrete", "hardmem/CopyFlat-v0", {}),
+        ("dict", "hardmem/Copy-v0", {"observation": "dict"}),
+    ],
+)
+each_action = pytest.mark.parametrize("env_id", ["hardmem/Copy-v0", "hardmem/CopyFlat-v0"])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,13 +60,13 @@ class Memo:
         """A feature: a space, a format, an autoreset mode."""
         self.note("works", name, found)
 
-    def learns(self, script: str, env_id: str, steps: int, *arguments: str, seeds: int = 1) -> None:
+    def learns(self, script: str, env_id: str, steps: int, *arguments: str) -> None:
         """Train by an example: over fresh problems greedy play comes a fifth of the way from guessing to the optimum.
 
-        With `--record`, from so many seeds, else from one.
+        With `--record`, from three seeds, else from one.
         """
         runs = []
-        for seed in range(seeds if self.recording else 1):
+        for seed in range(3 if self.recording else 1):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             out = printed(script, "--env-id", env_id, "--steps", str(steps), "--seed", str(seed), *arguments)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -62,6 +75,42 @@ class Memo:
             assert re.findall(r"(\d\.\d+) by guessing", out) == [f"{FLOOR:.3f}"]
         assert min(run["success"] for run in runs) > PASSED
         self.note("learned", " ".join([env_id, *arguments]), {"script": script, "steps": steps, "runs": runs})
+
+
+def make_vec(env_id: str = "hardmem/Copy-v0", **arguments: object) -> gym.vector.VectorEnv:
+    """Four environments of short episodes."""
+    return gym.make_vec(env_id, 4, vectorization_mode="vector_entry_point", max_length=2, **arguments)
+
+
+class Transition(NamedTuple):
+    """A step of B environments: what was seen, done and earned, which episodes ended, and what was seen next.
+
+    `last` differs from `following` where an episode ended: it is what was seen at its end, not at the next one's start.
+    """
+
+    seen: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    last: np.ndarray
+    following: np.ndarray
+
+
+def played_by_hand(actions: Iterable[np.ndarray]) -> Iterator[Transition]:
+    """What our own vector plays by actions (B, A), seeded by 3; more than twenty episodes must have ended."""
+    ours = make_vec(autoreset_mode="SameStep")
+    seen, _ = ours.reset(seed=3)
+    ended = 0
+    for action in actions:
+        following, reward, terminated, truncated, info = ours.step(action)
+        last = following.copy()
+        for place in np.flatnonzero(terminated | truncated):
+            last[place] = info["final_obs"][place]
+            ended += 1
+        yield Transition(seen, action, reward, terminated, truncated, last, following)
+        seen = following
+    assert ended > 20
 
 
 def printed(script: str, *arguments: str) -> str:

@@ -15,6 +15,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner  # noqa: 
 from ray.tune import register_env  # noqa: E402
 
 from hardmem.envs.rllib import environment  # noqa: E402
+from tests.ecosystem.conftest import each_action, each_space  # noqa: E402
 
 LIBRARY, DISTRIBUTIONS = "rllib", ("ray",)
 LENGTH = 2
@@ -42,14 +43,7 @@ def made(env_id, **arguments):
     return "memory"
 
 
-@pytest.mark.parametrize(
-    ("feature", "env_id", "arguments"),
-    [
-        ("MultiDiscrete", "hardmem/Copy-v0", {}),
-        ("Discrete", "hardmem/CopyFlat-v0", {}),
-        ("dict", "hardmem/Copy-v0", {"observation": "dict"}),
-    ],
-)
+@each_space
 @pytest.mark.parametrize("vectorize_mode", ["vector_entry_point", "sync"])
 def test_episodes(feature, env_id, arguments, vectorize_mode, memo):
     """Whole ones: each has all its steps, and replayed with its input and actions it shows and earns the same."""
@@ -90,7 +84,7 @@ def test_disabled_is_refused(memo):
     memo.works("DISABLED", "refused")
 
 
-@pytest.mark.parametrize(("env_id", "seeds"), [("hardmem/Copy-v0", 3), ("hardmem/CopyFlat-v0", 1)])
-def test_it_learns(env_id, seeds, memo):
+@each_action
+def test_it_learns(env_id, memo):
     """Its PPO, on the new API stack."""
-    memo.learns("rllib_ppo.py", env_id, 100_000, seeds=seeds)
+    memo.learns("rllib_ppo.py", env_id, 100_000)

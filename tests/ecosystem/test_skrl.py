@@ -15,12 +15,9 @@ from skrl.envs.wrappers.torch.gymnasium_envs import GymnasiumWrapper  # noqa: E4
 from skrl.trainers.torch import SequentialTrainer  # noqa: E402
 
 import hardmem.envs  # noqa: E402, F401
+from tests.ecosystem.conftest import each_action, each_space, make_vec, played_by_hand  # noqa: E402
 
 LIBRARY, DISTRIBUTIONS = "skrl", ("skrl",)
-
-
-def make_vec(env_id="hardmem/Copy-v0", **arguments):
-    return gym.make_vec(env_id, 4, vectorization_mode="vector_entry_point", max_length=2, **arguments)
 
 
 class Recorder:
@@ -66,17 +63,13 @@ def trained(env, num_steps):
 
 def test_transitions_under_same_step(memo):
     """All those that there were, and no other: what its trainer records is what our own vector plays."""
-    ours = make_vec(autoreset_mode="SameStep")
-    observation, _ = ours.reset(seed=3)
-    ended = 0
-    for seen, action, *told in trained(make_vec(autoreset_mode="SameStep"), 40):
-        np.testing.assert_array_equal(seen, observation)
-        observation, *outcome, _ = ours.step(action)
-        reward, following, *ends = told
-        np.testing.assert_array_equal(following, observation)
-        np.testing.assert_array_equal(np.stack([reward, *ends])[..., 0], np.stack(outcome).astype(np.float32))
-        ended += outcome[1].sum()
-    assert ended > 20
+    transitions = trained(make_vec(autoreset_mode="SameStep"), 40)
+    by_hand = played_by_hand([action for _, action, *_ in transitions])
+    for (seen, _, reward, following, *ends), ours in zip(transitions, by_hand, strict=True):
+        np.testing.assert_array_equal(seen, ours.seen)
+        np.testing.assert_array_equal(following, ours.following)
+        outcome = np.stack([ours.reward, ours.terminated, ours.truncated]).astype(np.float32)
+        np.testing.assert_array_equal(np.stack([reward, *ends])[..., 0], outcome)
     memo.works("SAME_STEP")
 
 
@@ -99,14 +92,7 @@ def test_disabled_is_refused(memo):
     memo.works("DISABLED", "refused")
 
 
-@pytest.mark.parametrize(
-    ("feature", "env_id", "arguments"),
-    [
-        ("MultiDiscrete", "hardmem/Copy-v0", {}),
-        ("Discrete", "hardmem/CopyFlat-v0", {}),
-        ("dict", "hardmem/Copy-v0", {"observation": "dict"}),
-    ],
-)
+@each_space
 def test_spaces(feature, env_id, arguments, memo):
     """Recognised as Gymnasium's, one environment and four; what it flattens is what the box shows, by name."""
     box = make_vec(env_id)
@@ -129,7 +115,7 @@ def test_its_trainer_may_render():
     assert len(env.render()) == 4
 
 
-@pytest.mark.parametrize(("env_id", "seeds"), [("hardmem/Copy-v0", 3), ("hardmem/CopyFlat-v0", 1)])
-def test_it_learns(env_id, seeds, memo):
+@each_action
+def test_it_learns(env_id, memo):
     """Its PPO."""
-    memo.learns("skrl_ppo.py", env_id, 100_000, seeds=seeds)
+    memo.learns("skrl_ppo.py", env_id, 100_000)

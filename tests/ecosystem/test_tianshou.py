@@ -14,6 +14,7 @@ from tianshou.data import Batch, Collector, VectorReplayBuffer  # noqa: E402
 from tianshou.env import DummyVectorEnv  # noqa: E402
 
 import hardmem.envs  # noqa: E402, F401
+from tests.ecosystem.conftest import each_action, each_space  # noqa: E402
 
 LIBRARY, DISTRIBUTIONS = "tianshou", ("tianshou",)
 
@@ -60,14 +61,7 @@ def test_transitions():
     assert ended > 20
 
 
-@pytest.mark.parametrize(
-    ("feature", "env_id", "arguments"),
-    [
-        ("MultiDiscrete", "hardmem/Copy-v0", {}),
-        ("Discrete", "hardmem/CopyFlat-v0", {}),
-        ("dict", "hardmem/Copy-v0", {"observation": "dict"}),
-    ],
-)
+@each_space
 def test_spaces(feature, env_id, arguments, memo):
     """Its collector keeps what they show and takes what they act by."""
     (buffer, *_) = collected(batched(env_id=env_id, **arguments), 40)
@@ -79,7 +73,7 @@ def test_spaces(feature, env_id, arguments, memo):
     memo.works(feature)
 
 
-@pytest.mark.parametrize(("env_id", "seeds"), [("hardmem/Copy-v0", 3), ("hardmem/CopyFlat-v0", 1)])
-def test_it_learns(env_id, seeds, memo):
+@each_action
+def test_it_learns(env_id, memo):
     """Its PPO."""
-    memo.learns("tianshou_ppo.py", env_id, 50_000, seeds=seeds)
+    memo.learns("tianshou_ppo.py", env_id, 50_000)

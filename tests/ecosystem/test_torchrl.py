@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -13,36 +12,23 @@ import torch  # noqa: E402
 from torchrl.envs import GymEnv, GymWrapper, check_env_specs  # noqa: E402
 
 import hardmem.envs  # noqa: E402, F401
+from tests.ecosystem.conftest import each_action, each_space, make_vec, played_by_hand  # noqa: E402
 
 LIBRARY, DISTRIBUTIONS = "torchrl", ("torchrl",)
-
-
-def make_vec(env_id="hardmem/Copy-v0", **arguments):
-    return gym.make_vec(env_id, 4, vectorization_mode="vector_entry_point", max_length=2, **arguments)
 
 
 @pytest.mark.parametrize("mode", ["SameStep", "Disabled"])
 def test_transitions(mode, memo):
     """Observation, reward, end and next observation, the last of an episode included, are those of our own vector."""
-    ours = make_vec(autoreset_mode="SameStep")
     env = GymWrapper(make_vec(autoreset_mode=mode), categorical_action_encoding=True)
     data = env.reset(seed=3)
-    observation, _ = ours.reset(seed=3)
-    actions = torch.stack([env.action_spec.rand() for _ in range(40)])
-    ended = 0
-    for action in actions:
-        np.testing.assert_array_equal(data["observation"].numpy(), observation)
-        step, data = env.step_and_maybe_reset(data.set("action", action))
-        last, reward, terminated, truncated, info = ours.step(action.numpy())
-        observation, last = last, last.copy()
-        for place in np.flatnonzero(terminated):
-            last[place] = info["final_obs"][place]
-        ended += terminated.sum()
-        np.testing.assert_array_equal(step["next", "observation"].numpy(), last)
-        np.testing.assert_array_equal(step["next", "reward"][:, 0].numpy(), reward.astype(np.float32))
-        np.testing.assert_array_equal(step["next", "terminated"][:, 0].numpy(), terminated)
-        np.testing.assert_array_equal(step["next", "done"][:, 0].numpy(), terminated | truncated)
-    assert ended > 20
+    for ours in played_by_hand([env.action_spec.rand().numpy() for _ in range(40)]):
+        np.testing.assert_array_equal(data["observation"].numpy(), ours.seen)
+        step, data = env.step_and_maybe_reset(data.set("action", torch.from_numpy(ours.action)))
+        np.testing.assert_array_equal(step["next", "observation"].numpy(), ours.last)
+        np.testing.assert_array_equal(step["next", "reward"][:, 0].numpy(), ours.reward.astype(np.float32))
+        np.testing.assert_array_equal(step["next", "terminated"][:, 0].numpy(), ours.terminated)
+        np.testing.assert_array_equal(step["next", "done"][:, 0].numpy(), ours.terminated | ours.truncated)
     memo.works({"SameStep": "SAME_STEP", "Disabled": "DISABLED"}[mode])
 
 
@@ -53,14 +39,7 @@ def test_next_step_is_refused(memo):
     memo.works("NEXT_STEP", "refused")
 
 
-@pytest.mark.parametrize(
-    ("feature", "env_id", "arguments"),
-    [
-        ("MultiDiscrete", "hardmem/Copy-v0", {}),
-        ("Discrete", "hardmem/CopyFlat-v0", {}),
-        ("dict", "hardmem/Copy-v0", {"observation": "dict"}),
-    ],
-)
+@each_space
 def test_spaces(feature, env_id, arguments, memo):
     """Its own checker is content, with one environment by id and with four."""
     check_env_specs(GymEnv(env_id, categorical_action_encoding=True, **arguments))
@@ -68,7 +47,7 @@ def test_spaces(feature, env_id, arguments, memo):
     memo.works(feature)
 
 
-@pytest.mark.parametrize(("env_id", "seeds"), [("hardmem/Copy-v0", 3), ("hardmem/CopyFlat-v0", 1)])
-def test_it_learns(env_id, seeds, memo):
+@each_action
+def test_it_learns(env_id, memo):
     """PPO, of TorchRL's parts."""
-    memo.learns("torchrl_ppo.py", env_id, 100_000, seeds=seeds)
+    memo.learns("torchrl_ppo.py", env_id, 100_000)
