@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, at_least
-from hardmem.tasks.dealing import Deal, Dealt, Layout
+from hardmem.tasks.base import Problem
+from hardmem.tasks.dealing import Deal, Layout
+from hardmem.tasks.reckoning import Reckoning
 
 
 @dataclasses.dataclass(frozen=True)
-class Addition(Dealt):
+class Addition(Reckoning):
     """Two numbers of L digits, side by side, from the highest; then the L + 1 digits of the sum, from the lowest.
 
     The base is `num_symbols`; digit d is symbol d + 1. One episode in base 10, 47 + 85 = 132, drawn with digits instead
@@ -42,21 +43,12 @@ class Addition(Dealt):
         lag: blank steps between the last digits and the delimiter, >= 0.
     """
 
-    max_length: int = 5
-    lag: int = 0
-
-    computed: ClassVar[bool] = True
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "easiest": {"num_symbols": 2, "max_length": 2},
         "default": {},
         "longer": {"num_symbols": 10, "min_length": 20, "max_length": 20},
         "longest": {"num_symbols": 10, "min_length": 100, "max_length": 100, "lag": 100},
     }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(2, num_symbols=self.num_symbols)
-        at_least(0, lag=self.lag)
 
     @property
     def input_sizes(self) -> tuple[int, ...]:
@@ -74,18 +66,6 @@ class Addition(Dealt):
     def dials(self) -> dict[str, Any]:
         dials = super().dials
         return {**dials, "bits": 2 * dials["bits"]}  # two digits in a cell
-
-    @property
-    def num_steps(self) -> int:
-        return 2 * self.max_length + self.lag + 2
-
-    @property
-    def num_stored(self) -> int:
-        return self.max_length
-
-    @property
-    def num_cells(self) -> int:
-        return self.max_length + 2  # as for a recitation: one empty after the last, one so that it is not a ring
 
     def kept(self, inputs: Tensor) -> Tensor:
         return inputs[..., 1] > 0

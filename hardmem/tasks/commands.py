@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,13 @@ class Commands(Task):
         min_length: fewest symbols put in.
         max_length: most symbols put in.
     """
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "easiest": {"max_length": 2},
+        "default": {},
+        "longer": {"min_length": 20, "max_length": 20},
+        "longest": {"min_length": 100, "max_length": 100},
+    }
 
     @abstractmethod
     def place(self, inputs: Tensor, new: Tensor) -> Tensor: ...

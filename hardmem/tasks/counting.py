@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from hardmem.tasks.base import Problem, at_least, shuffled
-from hardmem.tasks.dealing import Deal, Dealt, Layout
+from hardmem.tasks.dealing import Deal, Layout
+from hardmem.tasks.reckoning import Reckoning
 
 
 @dataclasses.dataclass(frozen=True)
-class Counting(Dealt):
+class Counting(Reckoning):
     """L symbols, then one of all symbols with a question mark, for L + 1 steps; last a blank: how often was it seen?
 
     One episode of length 3; `.` is the blank, `t` counts steps, and answer n says n - 1 times:
@@ -41,11 +42,8 @@ class Counting(Dealt):
         max_count: the highest count that is asked for, >= 1; there are `max_count + 1` answers.
     """
 
-    max_length: int = 5
-    lag: int = 0
     max_count: int = 5
 
-    computed: ClassVar[bool] = True
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "easiest": {"num_symbols": 2, "max_length": 2, "max_count": 2},
         "default": {},
@@ -55,8 +53,6 @@ class Counting(Dealt):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(2, num_symbols=self.num_symbols)
-        at_least(0, lag=self.lag)
         at_least(1, max_count=self.max_count)
 
     @property
@@ -75,18 +71,6 @@ class Counting(Dealt):
     def memoryless(self) -> float:
         lengths = range(self.min_length, self.max_length + 1)
         return sum(1 / (min(length, self.max_count) + 1) for length in lengths) / len(lengths)
-
-    @property
-    def num_steps(self) -> int:
-        return 2 * self.max_length + self.lag + 2
-
-    @property
-    def num_stored(self) -> int:
-        return self.max_length
-
-    @property
-    def num_cells(self) -> int:
-        return self.max_length + 2  # as for a recitation: one empty after the last, one so that it is not a ring
 
     def kept(self, inputs: Tensor) -> Tensor:
         return (inputs[..., 0] > 0) & (inputs[..., 1] == 0)

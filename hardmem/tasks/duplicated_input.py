@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,13 +37,6 @@ class DuplicatedInput(Recitation):
     """
 
     copies: int = 2
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "easiest": {"max_length": 3},
-        "default": {},
-        "longer": {"min_length": 20, "max_length": 20},
-        "longest": {"min_length": 100, "max_length": 100, "lag": 100},
-    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

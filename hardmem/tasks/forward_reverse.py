@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,13 +28,6 @@ class ForwardReverse(Recitation):
     Optimal play earns 1.0. Everything shown has to be kept, so a policy without memory can only guess, as a random one
     does: 1 / num_symbols. Arguments as in `Recitation`.
     """
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "easiest": {"max_length": 3},
-        "default": {},
-        "longer": {"min_length": 20, "max_length": 20},
-        "longest": {"min_length": 100, "max_length": 100, "lag": 100},
-    }
 
     @property
     def num_markers(self) -> int:

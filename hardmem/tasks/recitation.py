@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,13 @@ class Recitation(Dealt):
     """
 
     lag: int = 0
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "easiest": {"max_length": 3},
+        "default": {},
+        "longer": {"min_length": 20, "max_length": 20},
+        "longest": {"min_length": 100, "max_length": 100, "lag": 100},
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

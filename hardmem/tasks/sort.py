@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,13 +28,6 @@ class Sort(Recitation):
     Optimal play earns 1.0; a policy without memory guesses, as a random one does: 1 / num_symbols. One that only counts
     the steps does better: the first answer is seldom a large symbol. Arguments as in `Recitation`.
     """
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "easiest": {"max_length": 3},
-        "default": {},
-        "longer": {"min_length": 20, "max_length": 20},
-        "longest": {"min_length": 100, "max_length": 100, "lag": 100},
-    }
 
     def _place(self, turn: Tensor, lengths: Tensor) -> Tensor:
         return turn

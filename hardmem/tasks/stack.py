@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -27,13 +26,6 @@ class Stack(Commands):
     Optimal play earns 1.0; a policy without memory guesses, as a random one does: 1 / num_symbols. Arguments as in
     `Commands`.
     """
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "easiest": {"max_length": 2},
-        "default": {},
-        "longer": {"min_length": 20, "max_length": 20},
-        "longest": {"min_length": 100, "max_length": 100},
-    }
 
     def place(self, inputs: Tensor, new: Tensor) -> Tensor:
         change = new.long() - (inputs[..., 0] == self.num_symbols + 1).long()
