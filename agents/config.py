@@ -26,7 +26,7 @@ class TrainConfig:
     min_length: int = 1
     """Shortest problem drawn, once the curriculum has reached it."""
     start_length: int = 5
-    """Longest problem shown at first."""
+    """Longest problem shown at first; max_length where that is less."""
     curriculum: str = "one-longer"
     """How lengths are drawn and grow: a name from `CURRICULA`: "one-longer", "one-length", "doubling", "gym",
     "rl-ntm"."""
@@ -95,9 +95,8 @@ class TrainConfig:
         for name in ("discount", "trace_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        for name in ("min_length", "start_length"):
-            if getattr(self, name) > self.max_length:
-                raise ValueError(f"{name} must not exceed max_length, got {getattr(self, name)} and {self.max_length}")
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length must not exceed max_length, got {self.min_length} and {self.max_length}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,11 +8,12 @@ import tomllib
 from pathlib import Path
 
 from hardmem.agents.checkpoints import RunError
-from hardmem.agents.config import KINDS, TrainConfig, from_json
+from hardmem.agents.config import KINDS, AgentConfig, SequenceConfig, TrainConfig, from_json
+from hardmem.agents.presets import preset_fields
 
 
 def read_toml(path: Path) -> TrainConfig:
-    """Read a configuration: `kind = "agent"` or `kind = "sequence"`, and any field of it; the rest has its default.
+    """Read a configuration: `kind = "agent"` or `kind = "sequence"`, and any field of it; the rest is as in the preset.
 
     Raises:
         RunError: if there is no such file, or a line of it is not understood.
@@ -26,9 +27,16 @@ def read_toml(path: Path) -> TrainConfig:
     try:
         for field in dataclasses.fields(KINDS.get(fields.get("kind", ""), TrainConfig)):
             _check_type(field, fields.get(field.name, field.default))
-        return from_json(json.dumps(fields))
+        kind = KINDS.get(fields.get("kind", ""))
+        preset = {} if kind is None else preset_fields(kind, fields.get(*_named(kind)), fields.get("preset"))
+        return from_json(json.dumps({**preset, **fields}))
     except (TypeError, ValueError) as error:
         raise RunError(f"{str(path)!r}: {error}") from error
+
+
+def _named(kind: type[TrainConfig]) -> tuple[str, str]:
+    """The field that says what is learned, and its default."""
+    return ("env", AgentConfig.env) if kind is AgentConfig else ("task", SequenceConfig.task)
 
 
 def _check_type(field: dataclasses.Field[object], value: object) -> None:

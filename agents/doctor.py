@@ -17,8 +17,8 @@ import gymnasium as gym
 import torch
 
 from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig, resolve_device
+from hardmem.agents.runner import resume, train
 from hardmem.agents.runs import load
-from hardmem.agents.training import resume, train
 from hardmem.envs import TaskEnv
 from hardmem.estimators import TabularWalk, all_choices, check_gradient, surrogate
 

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hardmem.agents.sequence import SequenceLearner
 from hardmem.agents.statistics import bootstrap
@@ -25,6 +26,8 @@ COLORS = (
     "#66ccee",
     "#aa3377",
 )  # Paul Tol's bright scheme: colour-blind safe
+FEW = 4
+"""Symbols in a cell, at most, that are shown as numbers."""
 AXES = {"rollouts": "sequences played (rollouts)", "seconds": "seconds on one core"}
 
 
@@ -101,32 +104,49 @@ def trace_figures(record: Trace) -> dict[str, Figure]:
     """
     first = int(record.mask[:, 0].int().argmax())
     figures: dict[str, Figure] = {}
-    for row, head in enumerate(record.heads):
-        figure, panel = _card(head)
-        values = record.weights[:, 0, row].T.cpu().numpy()
-        panel.imshow(values, aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
-        panel.axvline(first - 0.5, color="white", linewidth=1, linestyle=":")
-        panel.set(xlabel="step (dotted: answers begin)", ylabel="cell")
-        figures[head.replace(": ", "_").replace(" ", "_")] = figure
-    if not record.heads:
-        figure, panel = _card("shown and answered")
-        steps = range(len(record.mask))
-        panel.step(steps, record.shown[:, 0, 0].tolist(), where="mid", label="shown")
-        panel.step(steps, (record.answer * record.mask)[:, 0].tolist(), where="mid", label="answered")
-        panel.set(xlabel="step", ylabel="symbol")
-        panel.legend()
-        return {"answers": figure}
-    figure, panel = _card("cells before the first answer")
-    contents = record.memory[first].cpu().numpy()
+    for name, cells in record.memories().items():
+        for row, head in enumerate(cells.heads):
+            figure, panel = _card(head)
+            values = cells.weights[:, 0, row].T.cpu().numpy()
+            panel.imshow(values, aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+            panel.axvline(first - 0.5, color="white", linewidth=1, linestyle=":")
+            panel.set(xlabel="step (dotted: answers begin)", ylabel="cell")
+            figures[head.replace(": ", "_").replace(" ", "_")] = figure
+        figures[name.replace(" ", "_")] = _contents(f"{name} before the first answer", cells.memory[first])
+    if figures:
+        return figures
+    figure, panel = _card("shown and answered")
+    steps = range(len(record.mask))
+    panel.step(steps, record.shown[:, 0, 0].tolist(), where="mid", label="shown")
+    panel.step(steps, (record.answer * record.mask)[:, 0].tolist(), where="mid", label="answered")
+    panel.set(xlabel="step", ylabel="symbol")
+    panel.legend()
+    return {"answers": figure}
+
+
+def _contents(title: str, memory: Tensor) -> Figure:
+    """What cells hold, (N, W)."""
+    figure, panel = _card(title)
+    contents = memory.cpu().numpy()
     most = max(abs(contents).max(), 1e-9)
     image = panel.imshow(
         contents, aspect="auto", origin="lower", cmap="coolwarm", vmin=-most, vmax=most, interpolation="nearest"
     )
     panel.set(xlabel="position in the cell", ylabel="cell")
     figure.colorbar(image, ax=panel)
+    label_symbols(panel, contents)
     if contents.shape[1] == 1:
         panel.set_xticks([0])
-    return {**figures, "cells": figure}
+    return figure
+
+
+def label_symbols(panel: Any, contents: NDArray[Any]) -> None:
+    """Write the symbols of cells, (N, W), into the picture of them, where they are symbols and not vectors."""
+    if contents.shape[1] > FEW or (contents != contents.round()).any():
+        return
+    for cell, position in zip(*contents.nonzero(), strict=True):
+        text = str(int(contents[cell, position]))
+        panel.text(position, cell, text, ha="center", va="center", fontsize=8, bbox={"fc": "white", "lw": 0, "pad": 1})
 
 
 def _card(title: str) -> tuple[Figure, Any]:

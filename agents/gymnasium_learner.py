@@ -1,4 +1,4 @@
-"""REINFORCE in any Gymnasium environment with Discrete or MultiDiscrete actions that shows a Box."""
+"""REINFORCE in any Gymnasium environment with Discrete or MultiDiscrete actions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.vector import SyncVectorEnv
+from gymnasium.wrappers import FlattenObservation
 from torch import Tensor
 
 from hardmem.access import AccessRecord
@@ -47,20 +48,17 @@ class GymnasiumLearner(PolicyLearner):
     def __init__(self, config: AgentConfig, device: torch.device | str = "cpu") -> None:
         super().__init__()
         self.config: AgentConfig = config
-        try:
-            envs = gym.make_vec(config.env, config.num_envs, vectorization_mode="sync")
-        except (gym.error.Error, ImportError) as error:
-            raise ValueError(
-                f"unknown environment {config.env!r}; choose one of {sorted(ENVIRONMENTS)} or another that Gymnasium "
-                f"can make, which says: {error}"
-            ) from error
-        assert isinstance(envs, SyncVectorEnv)
+        envs = _make(config.env, config.num_envs)
+        seen = envs.single_observation_space
+        if not isinstance(seen, Box) and seen.is_np_flattenable and config.external_memory == "none":
+            envs.close()
+            envs = _make(config.env, config.num_envs, FlattenObservation)
         self.envs: Any = envs  # takes a list of seeds, as not every vector does
         if config.external_memory != "none":
             self.envs = VectorExternalMemory(envs, config.external_memory, config.memory_cells)
         observation, action = self.envs.single_observation_space, self.envs.single_action_space
         if not isinstance(observation, Box):
-            raise ValueError(f"{config.env!r} must have observations in a Box, got {observation}")
+            raise ValueError(f"{config.env!r} must have observations that can be flattened to a Box, got {observation}")
         if isinstance(action, Discrete):
             self._sizes, self._first = np.array([action.n]), np.array([action.start])
         elif isinstance(action, MultiDiscrete) and action.nvec.ndim == 1:
@@ -175,6 +173,23 @@ class GymnasiumLearner(PolicyLearner):
         masks = np.stack([row if said else everything for row, said in zip(rows, given, strict=True)])
         legal = torch.as_tensor(masks, device=log_probs[0].device).split([len(f[0]) for f in log_probs], dim=-1)
         return among_legal(log_probs, legal)
+
+
+def _make(env: str, num_envs: int, *wrappers: Any) -> SyncVectorEnv:
+    """So many copies of an environment.
+
+    Raises:
+        ValueError: if Gymnasium cannot make it.
+    """
+    try:
+        envs = gym.make_vec(env, num_envs, vectorization_mode="sync", wrappers=wrappers)
+    except (gym.error.Error, ImportError) as error:
+        raise ValueError(
+            f"unknown environment {env!r}; choose one of {sorted(ENVIRONMENTS)} or another that Gymnasium can make, "
+            f"which says: {error}"
+        ) from error
+    assert isinstance(envs, SyncVectorEnv)
+    return envs
 
 
 def _flat(mask: Any) -> npt.NDArray[np.bool_]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hardmem.access import AccessRecord
-from hardmem.memory import HardAddress
+from hardmem.memory import HardAddress, as_weights
 from hardmem.models import NTM
 from hardmem.models.controllers import Hidden
 from hardmem.models.ntm import NTMState
@@ -65,6 +65,12 @@ class NTMBody(nn.Module):
     def record(hidden: Hidden) -> AccessRecord:
         """What was chosen in the step that led here, fields (B, H)."""
         return AccessRecord(hidden[1], hidden[3], hidden[4])
+
+    @staticmethod
+    def cells(hidden: Hidden) -> tuple[Tensor, Tensor]:
+        """Where its heads are, (B, H, N), one-hot, and what its cells hold, (B, N, W)."""
+        memory, index = hidden[:2]
+        return as_weights(HardAddress(index), memory.shape[1]), memory
 
     @staticmethod
     def _pack(state: NTMState, record: AccessRecord) -> Hidden:

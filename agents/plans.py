@@ -26,10 +26,10 @@ import torch
 from hardmem.agents.checkpoints import RunError
 from hardmem.agents.config import TrainConfig, from_json, resolve_device, to_json
 from hardmem.agents.progress import Progress
+from hardmem.agents.runner import resume, train
 from hardmem.agents.runs import CONFIG, RESULTS, create_folder, locked, write_atomically, write_json
 from hardmem.agents.signals import Interrupted, StopRequest
 from hardmem.agents.statistics import bootstrap, wilson
-from hardmem.agents.training import resume, train
 
 PLAN, TABLE = "plan.json", "results.csv"
 BACKENDS = ("pool", "ray")

@@ -20,27 +20,36 @@ from hardmem.agents.runs import RESULTS, RunError, write_json
 from hardmem.agents.trace import Trace, diagnose
 
 TAGS = {
+    "exact": "1_learning/exact",
     "accuracy": "1_learning/accuracy",
     "return": "1_learning/return",
+    "loss": "1_learning/loss",
+    "length": "1_learning/length",
+    "spread": "3_memory/spread",
     "entropy": "4_choices/entropy",
-    "baseline_loss": "6_baseline/loss",
-    "explained_variance": "6_baseline/explained_variance",
     "grad_norm": "5_gradient/norm",
     "gradient_variance": "5_gradient/variance",
     "gradient_signal_to_noise": "5_gradient/signal_to_noise",
+    "baseline_loss": "6_baseline/loss",
+    "explained_variance": "6_baseline/explained_variance",
+    "steps_per_second": "7_speed/steps_per_second",
+    "attempt": "7_speed/attempt",
 }
-"""Where the page shows a metric; any other is shown under 1_learning. Numbers keep the groups in order of interest."""
+"""Where the page shows a metric; any other is shown under 9_more. Numbers keep the groups in order of interest, and the
+columns of the page "HParams", which shows the first five."""
 
 LAYOUT = {
     "Is it learning?": {
         "exact sequences": ["Multiline", ["1_learning/exact"]],
         "single answers": ["Multiline", ["1_learning/accuracy"]],
         "return of an episode": ["Multiline", ["1_learning/return"]],
-        "problem length": ["Multiline", ["1_learning/length"]],
+        "problem length (level of the curriculum)": ["Multiline", ["1_learning/length"]],
+        "steps per second": ["Multiline", ["7_speed/steps_per_second"]],
     },
     "What does it remember?": {
         "right answers by lag": ["Multiline", ["2_recall/.*"]],
-        "cells touched (share), evenness of their use": ["Multiline", ["3_memory/.*"]],
+        "share of the cells touched": ["Multiline", ["3_memory/.*cells_touched"]],
+        "evenness of their use": ["Multiline", ["3_memory/.*evenness"]],
         "entropy, nats per choice": ["Multiline", ["4_choices/.*"]],
     },
     "How good are its gradients?": {
@@ -50,9 +59,6 @@ LAYOUT = {
     },
 }
 """The page "Custom scalars": titles, charts, and the curves in each."""
-
-LAG_GROUPS = 8
-"""Lags are shown in at most so many groups of equal width."""
 
 
 class Recorder:
@@ -74,27 +80,22 @@ class Recorder:
 
     def log(self, progress: Progress) -> None:
         """Add one point to every curve, over transitions (an environment's steps, or a sequence's)."""
-        scalars = {"1_learning/exact": progress.exact, "1_learning/length": progress.length}
-        scalars["1_learning/attempt"] = progress.attempt
-        scalars |= {"7_speed/steps_per_second": progress.steps / progress.seconds}
-        scalars |= {TAGS.get(name, f"1_learning/{name}"): value for name, value in progress.metrics.items()}
-        self._scalars(scalars, progress.steps)
+        scalars = {"exact": progress.exact, "length": progress.length, "attempt": progress.attempt, **progress.metrics}
+        scalars["steps_per_second"] = progress.steps / progress.seconds
+        self._scalars({TAGS.get(name, f"9_more/{name}"): value for name, value in scalars.items()}, progress.steps)
 
     def inspect(self, record: Trace, steps: int) -> None:
         """Add what a trace says: recall by lag, entropy by factor, use of the cells."""
         diagnosis = diagnose(record)
         groups: dict[str, list[float]] = {}
-        width = -(-len(record.mask) // LAG_GROUPS)
         for lag, share in diagnosis.recall.items():
-            low = (lag - 1) // width * width + 1
-            groups.setdefault(f"2_recall/lag_{low:02d}_to_{low + width - 1:02d}", []).append(share)
+            groups.setdefault(lag_group(lag), []).append(share)
         scalars = {tag: sum(shares) / len(shares) for tag, shares in groups.items()}
         scalars |= {
             f"4_choices/entropy_of_{name.replace(':', '').replace(' ', '_')}": nats
             for name, nats in diagnosis.entropy.items()
         }
-        if diagnosis.cells_touched is not None and diagnosis.evenness is not None:
-            scalars |= {"3_memory/cells_touched": diagnosis.cells_touched, "3_memory/evenness": diagnosis.evenness}
+        scalars |= {f"3_memory/{name}": share for name, share in diagnosis.use.items()}
         self._scalars(scalars, steps)
 
     def picture(self, record: Trace, steps: int) -> None:
@@ -114,16 +115,25 @@ class Recorder:
     def finish(self, results: dict[str, Any], steps: int) -> None:
         """Write the results of a finished training, and its line in the table of hyper-parameters."""
         final = {"8_final/solved": float(results["solved"] is not None)}
-        for length, result in results["evaluation"].items():
-            if result is not None:
-                final[f"8_final/exact_at_{length}"] = result["greedy"]["exact"]
+        examined = [(int(length), found) for length, found in results["evaluation"].items() if found is not None]
+        for name, (_, found) in zip(("exact", "exact_at_the_longest"), (examined[0], examined[-1]), strict=True):
+            final[f"8_final/{name}"] = found["greedy"]["exact"]
         self._scalars(final, steps)
         fields = {name: _plain(value) for name, value in dataclasses.asdict(self.config).items()}
         for name in [name for name in fields if name.endswith("_every") or name in ("device", "eval_problems")]:
             del fields[name]  # nothing that is learned depends on them
-        for summary in hparams(fields, final):  # not add_hparams: it makes a run of its own inside this one
+        # Not add_hparams: it makes a run of its own inside this one. And without its first summary, which declares the
+        # columns: those of all runs are found by themselves then, the ones in which runs differ before the others.
+        for summary in hparams(fields, final)[1:]:
             self.writer._get_file_writer().add_summary(summary)
         write_json(self.folder / RESULTS, results)
+
+
+def lag_group(lag: int) -> str:
+    """The curve of a lag: 1, 2, 3 to 4, 5 to 8, 9 to 16, ...; the same in every run, so that runs can be compared."""
+    high = 1 << max(lag - 1, 0).bit_length()
+    low = high // 2 + 1
+    return f"2_recall/lag_{high:04d}" if low >= high else f"2_recall/lag_{low:04d}_to_{high:04d}"
 
 
 def _plain(value: Any) -> bool | int | float | str:

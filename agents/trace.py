@@ -9,13 +9,28 @@ import torch
 from torch import Tensor
 
 from hardmem.agents.learner import Learner
-from hardmem.agents.policies import among_legal, choose
+from hardmem.agents.ntm_body import NTMBody
+from hardmem.agents.policies import among_legal, choose, joined
 from hardmem.agents.reinforce import AgentLearner
 from hardmem.agents.sequence import SequenceLearner
 from hardmem.bank import snapshot
 from hardmem.memory import HardAddress, as_weights
 from hardmem.models import NTM
 from hardmem.tasks import Problem
+
+
+class Cells(NamedTuple):
+    """A memory over T steps of B problems.
+
+    Attributes:
+        heads: what each of H heads does; empty for a model without cells.
+        weights: where each head was, (T, B, H, N), rows summing to 1; one-hot where one cell was touched.
+        memory: contents in the first problem, before the first step and after each, (T + 1, N, W).
+    """
+
+    heads: Sequence[str]
+    weights: Tensor
+    memory: Tensor
 
 
 class Trace(NamedTuple):
@@ -28,11 +43,12 @@ class Trace(NamedTuple):
         mask: whether an answer was judged, (T, B), bool.
         running: whether the problem was still under way, (T, B), bool: up to the last answer.
         lag: steps since what is asked for was shown, (T, B); meaningful where the mask is set.
-        heads: what each of H heads does; empty for a model without cells.
-        weights: where each head was, (T, B, H, N), rows summing to 1; one-hot where one cell was touched.
-        memory: contents before the first step and after each, (T + 1, N, W).
+        heads: as in `Cells`: of the environment's memory, or of the model's.
+        weights: as in `Cells`.
+        memory: as in `Cells`.
         factors: names of the F choices that are made at every step.
         entropy: of each, in nats, (T, B, F); of an average over cells, that of its weights.
+        own: the memory that a policy has beside its environment's; None where it has none.
     """
 
     shown: Tensor
@@ -46,6 +62,12 @@ class Trace(NamedTuple):
     memory: Tensor
     factors: Sequence[str]
     entropy: Tensor
+    own: Cells | None = None
+
+    def memories(self) -> dict[str, Cells]:
+        """Every memory there is, by what it is called: "cells", and a policy's "own cells"; empty ones left out."""
+        found = {"cells": Cells(self.heads, self.weights, self.memory), "own cells": self.own}
+        return {name: cells for name, cells in found.items() if cells is not None and cells.heads}
 
 
 class Diagnosis(NamedTuple):
@@ -54,15 +76,14 @@ class Diagnosis(NamedTuple):
     Attributes:
         recall: share of right answers by lag, for every lag that was asked for.
         entropy: mean nats per choice, by factor.
-        cells_touched: cells that got at least half of a head's weight at some step, mean over problems and share of N.
-        evenness: how evenly all touches spread over the cells: the perplexity of their distribution, in (1 / N, 1] of
-            N; None without cells.
+        use: of each memory, "cells_touched" and "evenness" ("own_cells_touched" and "own_evenness" of a policy's own).
+            Touched are cells that got at least half of a head's weight at some step, mean over problems and share of N;
+            the evenness is the perplexity of the distribution of all touches, in [1 / N, 1] of N.
     """
 
     recall: dict[int, float]
     entropy: dict[str, float]
-    cells_touched: float | None
-    evenness: float | None
+    use: dict[str, float]
 
 
 def trace(
@@ -101,6 +122,8 @@ def trace_agent(learner: AgentLearner, problem: Problem, max_length: int) -> Tra
     rows: list[tuple[Tensor, ...]] = []
     cells = state.memory.codes()  # (B, N)
     memory = [dynamics.contents.decode(cells[0])]
+    body = learner.policy.body
+    own = [body.cells(hidden)] if isinstance(body, NTMBody) else []
     for _ in range(dynamics.max_steps):
         log_probs, _, hidden = learner.policy(observation, hidden, greedy=True)
         if learner.config.mask_actions:
@@ -120,23 +143,32 @@ def trace_agent(learner: AgentLearner, problem: Problem, max_length: int) -> Tra
         lag = clock - before.script.source[env, clock, -1]
         weights = as_weights(HardAddress(head), dynamics.num_cells)
         shown = dynamics.contents.decode(before.shown)
-        rows.append((shown, answer, due + 1, judged, running, lag, weights, record.entropy))
+        entropy = joined(record, learner.policy.own_choices(hidden)).entropy
+        rows.append((shown, answer, due + 1, judged, running, lag, weights, entropy))
+        if isinstance(body, NTMBody):
+            own.append(body.cells(hidden))
         cells = state.memory.codes()
         memory.append(dynamics.contents.decode(cells[0]))
     shown, answer, target, mask, running, lag, weights, entropy = map(torch.stack, zip(*rows, strict=True))
     heads = [f"head {number}" for number in range(dynamics.num_heads)]
+    own_heads = [f"own head {number}" for number in range(entropy.shape[-1] - len(dynamics.factors))]
+    own_cells = None
+    if own:  # a step reads and writes where its head is, and moves it then
+        places, contents = zip(*own, strict=True)
+        own_cells = Cells(own_heads, torch.stack(places[:-1]), torch.stack([content[0] for content in contents]))
     return Trace(
-        shown,
-        answer,
-        target,
-        mask,
-        running,
-        lag,
-        heads,
-        weights,
-        torch.stack(memory).float(),
-        dynamics.factors,
-        entropy,
+        shown=shown,
+        answer=answer,
+        target=target,
+        mask=mask,
+        running=running,
+        lag=lag,
+        heads=heads,
+        weights=weights,
+        memory=torch.stack(memory).float(),
+        factors=[*dynamics.factors, *own_heads],
+        entropy=entropy,
+        own=own_cells,
     )
 
 
@@ -192,10 +224,12 @@ def diagnose(record: Trace) -> Diagnosis:
     if record.factors:
         means = record.entropy[record.running].mean(dim=0).tolist()
         entropy = dict(zip(record.factors, means, strict=True))
-    if not record.heads:
-        return Diagnosis(recall, entropy, None, None)
-    weights = record.weights * record.running[..., None, None]
-    touched = (weights >= 0.5).any(dim=2).any(dim=0).float().mean()  # (T, B, H, N) -> (B, N) -> share
-    use = weights.sum(dim=(0, 1, 2)) / weights.sum()
-    perplexity = (-(use * use.clamp(min=1e-30).log()).sum()).exp()
-    return Diagnosis(recall, entropy, float(touched), float(perplexity / len(use)))
+    use: dict[str, float] = {}
+    for name, cells in record.memories().items():
+        weights = cells.weights * record.running[..., None, None]
+        touched = (weights >= 0.5).any(dim=2).any(dim=0).float().mean()  # (T, B, H, N) -> (B, N) -> share
+        spread = weights.sum(dim=(0, 1, 2)) / weights.sum()
+        perplexity = (-(spread * spread.clamp(min=1e-30).log()).sum()).exp()
+        prefix = name.removesuffix("cells").replace(" ", "_")
+        use |= {f"{prefix}cells_touched": float(touched), f"{prefix}evenness": float(perplexity / len(spread))}
+    return Diagnosis(recall, entropy, use)

@@ -21,9 +21,9 @@ from rich.text import Text
 
 from hardmem.agents.checkpoints import RunError, load_checkpoint
 from hardmem.agents.config import resolve_device
-from hardmem.agents.figures import pixels
+from hardmem.agents.figures import FEW, label_symbols, pixels
 from hardmem.agents.runs import load
-from hardmem.agents.trace import Trace, trace
+from hardmem.agents.trace import Cells, Trace, trace
 
 ROWS = 24
 """Cells that are shown at once; of more, those around the heads."""
@@ -86,18 +86,22 @@ def view(record: Trace, step: int, title: str) -> Group:
             right = bool(record.answer[now, 0] == record.target[now, 0])
             answers.append(f"{int(record.answer[now, 0])} ", style="green" if right else "bold red")
     lines = [Text(title, style="bold"), Text(f"step {step + 1} of {int(record.running[:, 0].sum())}   shown {shown}")]
-    if not record.heads:
-        return Group(*lines, answers)
+    tables = [_table(cells, name, step) for name, cells in record.memories().items()]
+    return Group(*lines, answers, *tables)
+
+
+def _table(cells: Cells, name: str, step: int) -> Table:
+    """A memory after a step: every cell with the heads on it."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("cell", justify="right")
-    for head in record.heads:
+    table.add_column(name.removesuffix("s"), justify="right")
+    for head in cells.heads:
         table.add_column(head)
     table.add_column("holds")
-    weights, memory = record.weights[step, 0].cpu(), record.memory[step + 1].cpu()
+    weights, memory, most = cells.weights[step, 0].cpu(), cells.memory[step + 1].cpu(), float(cells.memory.abs().max())
     for cell in _window(weights):
         marks = [f"{'█' * round(8 * float(weight)):<8}" for weight in weights[:, cell]]
-        table.add_row(str(cell), *marks, _contents(memory[cell], float(record.memory.abs().max())))
-    return Group(*lines, answers, table)
+        table.add_row(str(cell), *marks, _contents(memory[cell], most))
+    return table
 
 
 def _window(weights: torch.Tensor) -> range:
@@ -111,7 +115,7 @@ def _window(weights: torch.Tensor) -> range:
 
 def _contents(cell: torch.Tensor, most: float) -> Text:
     """Symbols as numbers, where there are few; vectors as shades, red above zero and blue below."""
-    if (cell == cell.round()).all() and len(cell) <= 4:
+    if (cell == cell.round()).all() and len(cell) <= FEW:
         return Text(" ".join(f"{int(value):>3}" if value else "  ." for value in cell))
     text = Text()
     for value in cell.tolist():
@@ -159,10 +163,10 @@ def _write_mp4(frames: list[NDArray[np.uint8]], path: Path, rate: float) -> None
 
 def _frame(record: Trace, step: int) -> Figure:
     """Inputs and answers as tapes above; below, where the heads are and what the cells hold after the step."""
-    figure = Figure(figsize=(6.4, 4.8 if record.heads else 1.8), layout="constrained", dpi=80)
-    grid = figure.add_gridspec(
-        2 if record.heads else 1, 2, height_ratios=(1, 3) if record.heads else (1,), width_ratios=(1, 3)
-    )
+    memories = record.memories()
+    rows = len(memories)
+    figure = Figure(figsize=(6.4, 1.8 + 3 * rows), layout="constrained", dpi=80)
+    grid = figure.add_gridspec(1 + rows, 2, height_ratios=(1, *[3] * rows), width_ratios=(1, 3))
     steps = int(record.running[:, 0].sum())
     tape = figure.add_subplot(grid[0, :])
     tape.set(xlim=(-0.5, steps - 0.5), ylim=(-0.5, 1.5), yticks=(0, 1), yticklabels=("answer", "shown"))
@@ -175,19 +179,20 @@ def _frame(record: Trace, step: int) -> Figure:
             right = bool(record.answer[now, 0] == record.target[now, 0])
             color = "#228833" if right else "#ee6677"
             tape.text(now, 0, str(int(record.answer[now, 0])), ha="center", va="center", fontsize=7, color=color)
-    if not record.heads:
-        return figure
-    heads = figure.add_subplot(grid[1, 0])
-    heads.imshow(record.weights[step, 0].T.cpu().numpy(), cmap="viridis", vmin=0, vmax=1, aspect="auto", origin="lower")
-    heads.set(title="heads", ylabel="cell", xticks=range(len(record.heads)))
-    cells = figure.add_subplot(grid[1, 1])
-    memory = record.memory.cpu().numpy()
-    most = max(float(np.abs(memory).max()), 1e-9)
-    image = cells.imshow(memory[step + 1], cmap="coolwarm", vmin=-most, vmax=most, aspect="auto", origin="lower")
-    cells.set(title="cells", xlabel="position in the cell")
-    figure.colorbar(image, ax=cells)
-    for panel in (tape, cells):
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if memory.shape[-1] == 1:
-        cells.set_xticks([0])
+    tape.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for row, (name, cells) in enumerate(memories.items(), start=1):
+        where = figure.add_subplot(grid[row, 0])
+        weights = cells.weights[step, 0].T.cpu().numpy()
+        where.imshow(weights, cmap="viridis", vmin=0, vmax=1, aspect="auto", origin="lower")
+        where.set(title=name.replace("cells", "heads"), ylabel="cell", xticks=range(len(cells.heads)))
+        holds = figure.add_subplot(grid[row, 1])
+        memory = cells.memory.cpu().numpy()
+        most = max(float(np.abs(memory).max()), 1e-9)
+        image = holds.imshow(memory[step + 1], cmap="coolwarm", vmin=-most, vmax=most, aspect="auto", origin="lower")
+        holds.set(title=name, xlabel="position in the cell")
+        figure.colorbar(image, ax=holds)
+        label_symbols(holds, memory[step + 1])
+        holds.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if memory.shape[-1] == 1:
+            holds.set_xticks([0])
     return figure

@@ -22,7 +22,7 @@ import torch
 from hardmem.agents.config import AgentConfig
 from hardmem.agents.learner import Generators, Learner, Stage
 from hardmem.agents.reinforce import AgentLearner
-from hardmem.agents.training import train
+from hardmem.agents.runner import train
 from hardmem.envs import ENVIRONMENTS, Dynamics, make_dynamics
 from hardmem.envs.testing import play, random_actions
 from hardmem.tasks import TASKS

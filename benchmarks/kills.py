@@ -3,8 +3,9 @@
     python benchmarks/kills.py --kills 50
 
 Every kill is SIGKILL, so nothing can be caught or cleaned up. A run that reaches its end is compared, weights and
-results (seconds aside), with a run that nobody disturbed, and the next one begins. Prints one line of JSON; exits with
-1 if anything differs. POSIX only: processes are forked, so that torch is imported once.
+results (seconds aside), with a run that nobody disturbed, and the next one begins. Prints one line of JSON, which says
+from how many different checkpoints a killed run went on, too; exits with 1 if anything differs. POSIX only: processes
+are forked, so that torch is imported once.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from typing import Any
 import torch
 
 from hardmem.agents import AgentConfig, SequenceConfig, resume, train
-from hardmem.agents.checkpoints import load_checkpoint
+from hardmem.agents.checkpoints import NoCheckpointError, load_checkpoint
 from hardmem.agents.runs import CONFIG, RESULTS
 
-SMALL = {"max_length": 4, "start_length": 1, "eval_problems": 20, "checkpoint_every": 7, "max_updates": 60}
+SMALL = {"max_length": 4, "start_length": 1, "eval_problems": 20, "checkpoint_every": 7}
 CONFIGS = {
     "agent": AgentConfig(num_symbols=4, num_envs=64, baseline="value", policy="gru", **SMALL),
     "sequence": SequenceConfig(num_symbols=16, baseline="moving-average", **SMALL),
@@ -67,6 +68,14 @@ def go_on(config: Any, folder: Path) -> None:
         train(config, folder)
 
 
+def update_of(folder: Path) -> int:
+    """The update from which a killed run goes on; 0 where it was killed before its first checkpoint."""
+    try:
+        return int(load_checkpoint(folder)["progress"]["update"])
+    except NoCheckpointError:
+        return 0
+
+
 def outcome(folder: Path) -> tuple[dict[str, Any], Any]:
     """All a run came to that equal runs have in common: the last checkpoint and the results, without seconds."""
     return timeless(load_checkpoint(folder)), timeless(json.loads((folder / RESULTS).read_text()))
@@ -85,27 +94,32 @@ def main() -> None:
     """Kill and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--updates", type=int, default=60, help="length of a run; one of 60 is done before many kills")
     parser.add_argument("--longest", type=float, default=0.4, help="seconds within which a kill comes")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     moments = random.Random(options.seed)
     summary: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
-        for kind, config in CONFIGS.items():
+        for kind, short in CONFIGS.items():
+            config = dataclasses.replace(short, max_updates=options.updates, finish_updates=options.updates)
             train(dataclasses.replace(config, max_updates=1))  # imports what torch imports late: once, not per process
             reference = Path(name) / f"{kind}-undisturbed"
             in_child(lambda config=config, folder=reference: train(config, folder))
             expected = outcome(reference)
-            kills, equal, different, number = 0, 0, 0, 0
+            kills, equal, different, number, begun = 0, 0, 0, 0, set[tuple[int, int]]()
             while kills < options.kills or number == 0 or (Path(name) / f"{kind}-{number}" / CONFIG).exists():
                 folder = Path(name) / f"{kind}-{number}"
                 seconds = moments.uniform(0, options.longest) if kills < options.kills else None
                 if in_child(lambda config=config, folder=folder: go_on(config, folder), seconds):
                     kills += 1
+                    begun.add((number, update_of(folder)))
                     continue
                 same = outcome(folder) == expected
                 equal, different, number = equal + same, different + (not same), number + 1
-            summary[kind] = {"kills": kills, "runs": number, "equal": equal, "different": different}
+            summary[kind] = {
+                "kills": kills, "checkpoints": len(begun), "runs": number, "equal": equal, "different": different
+            }  # fmt: skip
     print(json.dumps(summary))
     sys.exit(any(entry["different"] for entry in summary.values()))
 

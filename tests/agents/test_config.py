@@ -40,7 +40,7 @@ def test_a_foreign_file_is_refused(text, message):
         ("learning_rate_final", 0.0, "learning_rate_final must be positive, got 0.0"),
         ("learning_rate_updates", -1, "learning_rate_updates must be at least 0, got -1"),
         ("finish_updates", -1, "finish_updates must be at least 0, got -1"),
-        ("start_length", 11, "start_length must not exceed max_length, got 11 and 10"),
+        ("min_length", 11, "min_length must not exceed max_length, got 11 and 10"),
     ],
 )
 def test_bad_numbers_are_named(field, value, message):

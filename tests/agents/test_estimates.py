@@ -20,6 +20,7 @@ from tests import device_guard
 
 AGENT = AgentConfig(max_length=2, start_length=2, num_symbols=3, num_envs=16, eval_problems=4, group_size=4)
 SEQUENCE = SequenceConfig(max_length=2, start_length=2, num_symbols=4, eval_problems=4, group_size=4)
+SELF_PACED = {"env": "hardmem/Overwrite-v0", "preset": "easiest"}
 FITTING = {"gae": "value", "all-action": "none", "stratified": "value"}
 """The baseline that goes with an estimator where the default one does not."""
 
@@ -43,8 +44,8 @@ def of_agents(**changes):
 CONFIGS = (
     [of_agents(estimator=name, baseline=fitting(name)) for name in [*ESTIMATES, *MIXED]]
     + [of_agents(baseline=name) for name in BASELINES]
-    + [of_agents(baseline=name, env="hardmem/FactRecall-v0") for name in ("privileged", "self-critical")]
-    + [of_agents(env="hardmem/FactRecall-v0", estimator="expected-read")]
+    + [of_agents(baseline=name, **SELF_PACED) for name in ("privileged", "self-critical")]
+    + [of_agents(estimator="expected-read", **SELF_PACED)]
     + [of_agents(policy=name, mask_actions=True) for name in POLICIES]
     + [of_agents(env="CartPole-v1", estimator=name, baseline=fitting(name)) for name in ("all-action", "stratified")]
     + [of_agents(env="CartPole-v1", baseline=name, policy="ntm") for name in ("self-critical", "value")]

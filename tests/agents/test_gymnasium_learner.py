@@ -34,6 +34,12 @@ class Countdown(gym.Env):
         return np.ones((2, 1), np.float32), float(action[0] - 5), self.left == 0, False, {"action_mask": mask}
 
 
+class Words(Countdown):
+    """Shows as many numbers as it likes."""
+
+    observation_space = gym.spaces.Sequence(gym.spaces.Discrete(3))
+
+
 @pytest.fixture
 def countdown():
     gym.register("Countdown-v0", Countdown)
@@ -84,13 +90,27 @@ def test_masks_ends_and_groups(countdown):
         ("Nonsense-v0", "unknown environment 'Nonsense-v0'"),
         ("nonsense:Nonsense-v0", "unknown environment"),
         ("Pendulum-v1", "actions, got Box"),
-        ("FrozenLake-v1", "observations in a Box, got Discrete"),
+        ("Words-v0", "observations that can be flattened to a Box, got Sequence"),
     ],
 )
 def test_what_cannot_be_played_is_refused(env, message):
     """In one sentence."""
-    with pytest.raises(ValueError, match=message):
-        GymnasiumLearner(AgentConfig(env=env))
+    gym.register("Words-v0", Words)
+    try:
+        with pytest.raises(ValueError, match=message):
+            GymnasiumLearner(AgentConfig(env=env))
+    finally:
+        del gym.registry["Words-v0"]
+
+
+@pytest.mark.parametrize(
+    ("env", "width"), [("FrozenLake-v1", 16), ("hardmem/TapeCopy-v0", 6), ("hardmem/TapeReverseFlat-v0", 3)]
+)
+def test_symbols_are_seen_one_hot(env, width):
+    """Discrete observations, those of the classic tapes among them: one input per symbol, and an update is made."""
+    learner, _ = train(AgentConfig(env=env, num_envs=8, eval_problems=2, max_updates=1))
+    assert learner.policy.body.layer.in_features == width
+    assert learner.envs.reset(seed=0)[0].sum(axis=-1).tolist() == [1] * 8
 
 
 def test_the_score_is_the_share_that_reaches_the_threshold(countdown):

@@ -144,7 +144,7 @@ def test_a_disk_that_fills_up_under_a_plan_is_one_sentence(tmp_path, monkeypatch
     def full(*arguments, **keywords):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "results.json")
 
-    monkeypatch.setattr("hardmem.agents.cli.carry_out", full)
+    monkeypatch.setattr("hardmem.agents.commands_many.carry_out", full)
     with pytest.raises(SystemExit) as stopped:
         main(["resume", str(tmp_path / "a")])
     assert stopped.value.code == 2

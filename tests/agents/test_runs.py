@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hardmem.agents import AgentConfig, SequenceConfig, load, train
 from hardmem.agents.learner import Generators
+from hardmem.agents.recorder import lag_group
 from hardmem.agents.runs import CHECKPOINT, CONFIG, RunError, create_folder, write_json
 
 TINY = [
@@ -46,21 +47,30 @@ def test_tensorboard_shows_the_curve(tmp_path):
     assert [point.value for point in points] == pytest.approx([point.exact for point in outcome.curve])
     assert set(events.Tags()["scalars"]) == {
         "1_learning/exact", "1_learning/accuracy", "1_learning/return", "1_learning/loss", "1_learning/length",
-        "1_learning/attempt",
-        "2_recall/lag_02_to_02", "2_recall/lag_03_to_03",
+        "2_recall/lag_0002", "2_recall/lag_0003_to_0004",
         "3_memory/cells_touched", "3_memory/evenness",
         "4_choices/entropy", "4_choices/entropy_of_address_0", "4_choices/entropy_of_write_0",
         "4_choices/entropy_of_answer",
         "5_gradient/norm", "5_gradient/variance", "5_gradient/signal_to_noise",
         "6_baseline/loss", "6_baseline/explained_variance",
-        "7_speed/steps_per_second",
-        "8_final/solved", "8_final/exact_at_2", "8_final/exact_at_4",
+        "7_speed/steps_per_second", "7_speed/attempt",
+        "8_final/solved", "8_final/exact", "8_final/exact_at_the_longest",
     }  # fmt: skip
     assert events.Tags()["images"] == ["one_problem/head_0", "one_problem/cells"]
-    assert {"custom_scalars__config__", "_hparams_/experiment", "_hparams_/session_end_info"} <= set(
+    assert {"custom_scalars__config__", "_hparams_/session_start_info", "_hparams_/session_end_info"} <= set(
         events.summary_metadata
     ) | set(events.Tags()["tensors"])
     assert [path for path in (tmp_path / "run").iterdir() if path.is_dir()] == []  # no run inside the run
+
+
+@pytest.mark.parametrize(
+    ("lag", "name"),
+    [(0, "0001"), (1, "0001"), (2, "0002"), (3, "0003_to_0004"), (4, "0003_to_0004"), (5, "0005_to_0008"),
+     (9, "0009_to_0016"), (1024, "0513_to_1024"), (1025, "1025_to_2048")],
+)  # fmt: skip
+def test_a_lag_has_one_curve_in_every_run(lag, name):
+    """Groups twice as wide each, whatever the lengths of a run."""
+    assert lag_group(lag) == f"2_recall/lag_{name}"
 
 
 def test_an_existing_folder_is_left_alone(tmp_path):

@@ -110,8 +110,7 @@ def test_numbers_of_a_trace_by_hand():
     diagnosis = diagnose(record)
     assert diagnosis.recall == {1: 0.5}
     assert diagnosis.entropy == {"move": pytest.approx(1.5)}
-    assert diagnosis.cells_touched == pytest.approx(0.5)
-    assert diagnosis.evenness == pytest.approx(0.5)
+    assert diagnosis.use == {"cells_touched": pytest.approx(0.5), "evenness": pytest.approx(0.5)}
 
 
 def test_explained_variance():
@@ -130,4 +129,4 @@ def test_all_environments_can_be_traced():
         learner = make_learner(AgentConfig(env=env, max_length=2, start_length=2, num_symbols=3))
         diagnosis = diagnose(trace(learner, 4, generator(), max_length=2))
         assert all(math.isfinite(nats) for nats in diagnosis.entropy.values())
-        assert 0 < diagnosis.evenness <= 1.0001
+        assert 0 < diagnosis.use["evenness"] <= 1.0001

@@ -8,14 +8,15 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from hardmem.agents import AgentConfig, SequenceConfig, train
+from hardmem.agents import AgentConfig, SequenceConfig, load, train
 from hardmem.agents.cli import main
 from hardmem.agents.evaluation import over_seeds
+from hardmem.agents.report import evaluation_table
 from hardmem.agents.watch import play_one, view, watch
 
 SMALL = {"max_length": 3, "start_length": 3, "num_symbols": 4, "max_updates": 2, "eval_problems": 5}
 CONFIGS = {
-    "agent": AgentConfig(num_envs=16, **SMALL),
+    "agent with cells of its own": AgentConfig(num_envs=16, policy="ntm", num_cells=5, cell_width=5, **SMALL),
     "hard": SequenceConfig(heads=("read", "write"), **SMALL),
     "lstm": SequenceConfig(model="lstm", **SMALL),
 }
@@ -43,9 +44,9 @@ def test_a_step_in_the_terminal(run):
     assert f"step {steps} of {steps}" in text
     answers = next(line for line in text.splitlines() if line.startswith("answers")).split()[1:]
     assert answers == [str(int(answer)) for answer in record.answer[:, 0][record.mask[:, 0]]]
-    if record.heads:
-        cells = [line.split()[0] for line in text.splitlines() if line.strip() and line.split()[0].isdigit()]
-        assert cells == [str(cell) for cell in range(record.weights.shape[-1])]
+    cells = [line.split()[0] for line in text.splitlines() if line.strip() and line.split()[0].isdigit()]
+    assert cells == [str(cell) for memory in record.memories().values() for cell in range(memory.weights.shape[-1])]
+    assert len(record.memories()) == {"ntm": 2, None: bool(record.heads)}[getattr(load(run)[1], "policy", None)]
     console = Console(width=100)
     with console.capture() as capture:
         watch(run, console, problems=2)
@@ -75,13 +76,15 @@ def test_a_film(run, tmp_path):
 
 
 def test_an_evaluation_over_several_seeds_with_films(run, monkeypatch, capsys):
-    """Means of single examinations, and lowest and highest; a film of each length that can be watched."""
-    monkeypatch.setattr("hardmem.agents.cli.can_film", lambda: False)
-    main(["eval", str(run), "--lengths", "3", "4", "--problems", "20", "--seeds", "3", "--videos"])
-    assert capsys.readouterr().out.count("video: ") == 2
-    for length in (3, 4):
-        with Image.open(run / "videos" / f"length-{length}-seed-0.gif") as image:
-            assert image.n_frames > length
+    """Means of single examinations, and lowest and highest; a film of each length that is not too long for one."""
+    monkeypatch.setattr("hardmem.agents.commands_look.can_film", lambda: False)
+    monkeypatch.setattr("hardmem.agents.commands_look.FILMED", 2)
+    main(["eval", str(run), "--lengths", "2", "4", "--problems", "20", "--seeds", "2", "--videos"])
+    out = capsys.readouterr().out
+    assert out.count("video: ") == 1
+    assert [line.split()[:2] for line in out.splitlines() if " 40 " in line] == [["2", "40"], ["4", "40"]]
+    with Image.open(run / "videos" / "length-2-seed-0.gif") as image:
+        assert image.n_frames > 2
 
 
 def test_several_examinations_are_averaged():
@@ -95,6 +98,17 @@ def test_several_examinations_are_averaged():
     assert merged["4"] is None
     assert merged["3"]["problems"] == 20
     assert merged["3"]["greedy"] == {"exact": 0.75, "accuracy": 0.375, "spread": (0.5, 1.0)}
+
+
+def test_an_evaluation_is_no_wider_than_a_terminal():
+    """A row is one line of at most 80 columns, however large its numbers and wide its spreads."""
+    score = {"exact": 0.9995, "accuracy": 1.0, "spread": (0.998, 1.0)}
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(evaluation_table({"10000": {"problems": 5000, "greedy": score, "sampled": score}, "20000": None}))
+    lines = [line.split() for line in capture.get().splitlines() if line.split()[:1] in (["10,000"], ["20,000"])]
+    spread = ["100.0", "[99.8,", "100.0]", "100.0"]
+    assert lines == [["10,000", "5,000", *spread, *spread], ["20,000", *"-----"]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""Flags: a configuration from the command line, over a file or over the preset of an environment or task."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import tyro
+
+from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig
+from hardmem.agents.config_files import read_toml
+from hardmem.agents.presets import preset_fields
+
+
+class Flags(NamedTuple):
+    """How a command reads a configuration.
+
+    Attributes:
+        kind: the type of its argument, for tyro: a choice between `agent` and `sequence`, whose fields are flags.
+        default: what a file says; `tyro.MISSING` where there is none, so that one of the two must be chosen.
+    """
+
+    kind: Any
+    default: Any
+
+    def apply(self, command: Any) -> Any:
+        """The command, with its argument `what` of that type."""
+        command.__annotations__["what"] = self.kind
+        return command
+
+
+def flags_for(arguments: Sequence[str]) -> Flags:
+    """What the flags of `train` and `sweep` stand for in a command line, read ahead for what they start from.
+
+    Raises:
+        ValueError: if a file cannot be read or there is no difficulty of that name.
+    """
+    agent, sequence, default = AgentConfig(), SequenceConfig(), tyro.MISSING
+    if {"train", "sweep"} & set(arguments[:1]):
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        for name in ("--config", "--env", "--task", "--preset"):
+            parser.add_argument(name)
+        said = parser.parse_known_args(arguments)[0]
+        if said.config is not None:
+            default = read_toml(Path(said.config))
+        elif "sequence" in arguments:
+            task = said.task or sequence.task
+            sequence = SequenceConfig(task=task, **preset_fields(SequenceConfig, task, said.preset))
+        else:
+            env = said.env or agent.env
+            agent = AgentConfig(env=env, **preset_fields(AgentConfig, env, said.preset))
+    choice: Any = (
+        Annotated[AgentConfig, tyro.conf.subcommand("agent", default=agent, description=AgentConfig.__doc__)]
+        | Annotated[
+            SequenceConfig, tyro.conf.subcommand("sequence", default=sequence, description=SequenceConfig.__doc__)
+        ]
+    )
+    return Flags(Annotated[choice, tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes], default)
+
+
+def told(config: TrainConfig) -> str:
+    """What of a configuration comes from its preset, in words; nothing where that is nothing."""
+    assert isinstance(config, AgentConfig | SequenceConfig)
+    name = config.env if isinstance(config, AgentConfig) else config.task
+    defaults = dataclasses.asdict(type(config)())
+    fields = preset_fields(type(config), name, config.preset)
+    changed = {field: value for field, value in fields.items() if defaults[field] != value == getattr(config, field)}
+    flags = ", ".join(f"{field}={_plain(value)}" for field, value in changed.items())
+    return f"preset of {name}: {flags}" if flags else ""
+
+
+def _plain(value: Any) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
