@@ -45,7 +45,7 @@ AGENT: dict[str, dict[str, Any]] = {
     EASY: {"num_envs": 128, "max_updates": 60},
     MEDIUM: {"num_envs": 64, "max_updates": 40},
     HARD: {"num_envs": 64, "max_updates": 40},
-    AUTOENCODE: {"num_envs": 256, "max_updates": 120, "estimator": "discounted", "discount": DISCOUNT[AUTOENCODE]},
+    AUTOENCODE: {"num_envs": 256, "max_updates": 160, "estimator": "discounted", "discount": DISCOUNT[AUTOENCODE]},
 }
 STEPS = {EASY: 400_000, MEDIUM: 400_000, HARD: 400_000, AUTOENCODE: 3_000_000}
 """Of PPO."""

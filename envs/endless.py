@@ -27,6 +27,9 @@ class EndlessEpisodes(Episodes):
     earns by itself. An episode ends with the first level that is not faultless, or after the longest one, so that the
     return is the number of levels solved and the share of right answers in the one that was not.
 
+    Where answers can only be predicted (`Task.shows_answers`) nobody is right all the time. A fault is then to say what
+    is less likely than another answer, given all that was shown: luck changes what is earned, not how far one gets.
+
     The rules, their cells and spaces are those of the longest problem at all levels. The problems of each length are
     drawn on their own and handed out in order, whoever gets to them.
 
@@ -34,9 +37,6 @@ class EndlessEpisodes(Episodes):
         dynamics: the rules.
         num_envs: B.
         max_steps: after how many steps an episode is cut off; never if None, but a self-paced one after its own limit.
-
-    Raises:
-        ValueError: if answers can only be predicted, so that a fault says little.
     """
 
     span: Array
@@ -44,8 +44,6 @@ class EndlessEpisodes(Episodes):
 
     def __init__(self, dynamics: Dynamics, num_envs: int, max_steps: int | None = None) -> None:
         task = dynamics.task
-        if not task.shows_answers:
-            raise ValueError(f"an endless episode ends with the first fault, and nobody answers {task} without one")
         self.lengths = range(task.min_length, task.max_length + 1)
         self._tasks = [task.at_length(length, length) for length in self.lengths]
         super().__init__(dynamics, num_envs, max_steps)
@@ -54,6 +52,9 @@ class EndlessEpisodes(Episodes):
         self._num_sources = self._tasks[-1].draw(1, generator=torch.Generator()).source.shape[2]
         self.span = np.zeros(num_envs, dtype=np.int64)
         self._level = np.zeros(num_envs, dtype=np.int64)
+        self._fault = np.zeros(num_envs, dtype=np.bool_)
+        # The likeliest answers at each step, where they can only be predicted.
+        self._likeliest = np.zeros((num_envs, task.num_steps + 1, task.num_answers), dtype=np.bool_)
 
     @property
     def longest(self) -> int:
@@ -83,8 +84,14 @@ class EndlessEpisodes(Episodes):
                 counter[which] = 0
 
     def advance(self, action: Array) -> tuple[Array, Array, Array]:
+        predicted = not self.dynamics.task.shows_answers
+        if predicted:
+            clock, judged = np.asarray(self.state.clock), np.asarray(self.state.due) >= 0
+            if self.dynamics.self_paced:
+                judged = judged & (action[:, 2 * self.dynamics.num_heads] > 0)
+            self._fault |= judged & ~self._likeliest[np.arange(self.num_envs), clock, action[:, -1]]
         reward, over, _ = super().advance(action)
-        solved = over & (np.asarray(self.state.earned) == 1)
+        solved = over & (~self._fault if predicted else np.asarray(self.state.earned) == 1)
         if solved.any():
             self.span[solved] = self._level[solved] + self.lengths[0]
             goes_on = solved & (self._level + 1 < len(self.lengths))
@@ -94,6 +101,23 @@ class EndlessEpisodes(Episodes):
                 which = np.flatnonzero(goes_on & (self._level == level))
                 self._replace(which, self._take(level, len(which)))
         return reward, over, self._cut_off(over)
+
+    def _begin(self, problems: Script) -> None:
+        super()._begin(problems)
+        self._foresee(np.arange(self.num_envs), problems)
+
+    def _replace(self, which: Array, fresh: Script) -> None:
+        super()._replace(which, fresh)
+        self._foresee(which, as_torch(fresh))
+
+    def _foresee(self, which: Array, script: Script) -> None:
+        """Take note of the likeliest answers to the problems that start in the places `which` (K,)."""
+        if self.dynamics.task.shows_answers:
+            return
+        shown = self.dynamics.contents.decode(script.shown).transpose(0, 1)
+        chance = self.dynamics.task.predictive(shown).transpose(0, 1)  # (K, T + 1, V)
+        self._likeliest[which] = chance.isclose(chance.amax(dim=2, keepdim=True)).numpy()
+        self._fault[which] = False
 
     def _drawn(self, level: int) -> Callable[[int, torch.Generator], Script]:
         """Draws problems of a level, laid out for play."""

@@ -29,6 +29,7 @@ class TapeEpisodes:
 
     With a curriculum each of the B places has a shortest length of its own: when an episode is replaced and the last
     `streak` of its place all earned their full target, it goes up by 1, to 30 at most, and the count starts afresh.
+    (Gym also lets pass, but in RepeatCopy and Reverse, an episode that was given up with one symbol left to write.)
 
     Args:
         dynamics: the rules.
