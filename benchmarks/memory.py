@@ -127,9 +127,9 @@ def rollouts(repeats: int) -> dict[str, list[float]]:
             )  # fmt: skip
 
             def hard(ntm: NTM = ntm, bank: Bank = ntm.bank(batch), inputs: Tensor = inputs) -> None:  # noqa: B008
-                state = ntm.initial_state(len(inputs), bank=bank)
+                rollout = ntm.rollout(len(inputs), bank=bank)
                 for _ in range(STEPS):
-                    _, state, _ = ntm.step(inputs, state)
+                    rollout.step(inputs)
 
             runs[f"hard NTM, {controller}"] = hard
         best = dict.fromkeys(runs, float("inf"))

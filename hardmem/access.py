@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hardmem.addressing import AddressDistribution, entropy, gumbel_noise, sample_index
+from hardmem.addressing import AddressDistribution, entropy, gumbel_noise, pick, sample_index
 from hardmem.memory import Address, HardAddress, SoftAddress
 
 
@@ -64,8 +64,7 @@ def argmax(
 
 def choose(name: str, distribution: AddressDistribution, generator: torch.Generator | None = None) -> Tensor:
     """Which candidate a hard access takes, "sampled" or "argmax": its place among the S, (B, H), int64."""
-    log_weights = distribution.log_weights
-    return sample_index(log_weights, generator) if name == "sampled" else log_weights.argmax(dim=-1)
+    return pick(name, distribution.log_weights, generator)
 
 
 def hard(distribution: AddressDistribution, choice: Tensor) -> tuple[HardAddress, AccessRecord]:

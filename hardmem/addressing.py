@@ -80,11 +80,17 @@ def sample_index(logits: Tensor, generator: torch.Generator | None = None) -> Te
     return invert_cdf(logits, uniform)
 
 
+def pick(access: str, logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """One candidate per head, "sampled" or else the likeliest: logits (..., S) -> int64 (...)."""
+    return sample_index(logits, generator) if access == "sampled" else logits.argmax(dim=-1)
+
+
 def invert_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
     """The candidate at which the cumulative probability passes a number in [0, 1): logits (..., S), uniform (...)."""
     cdf = logits.detach().softmax(dim=-1).cumsum(dim=-1)
-    # Scaled by the sum as it was computed, not by 1: the product stays below it, so the last candidate needs no clamp.
-    return (uniform.unsqueeze(-1) * cdf[..., -1:] >= cdf).sum(dim=-1)
+    # Scaled by the sum as it was computed, not by 1: the product stays below it, so the last candidate is not passed.
+    found = torch.searchsorted(cdf, uniform.unsqueeze(-1) * cdf[..., -1:], right=True)
+    return found.clamp_(max=logits.shape[-1] - 1).squeeze(-1)  # what is not a number passes all of them
 
 
 def gumbel_noise(like: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -184,23 +184,23 @@ class Many:
 
     def __init__(self, sequence: _Sequence, order: Tensor, writes: int) -> None:
         self.cells, self.order = sequence.cells, order
-        self._sequence, self._first = sequence, writes
+        self._sequence, self._first, self._last = sequence, writes, writes
 
     def begin(self, with_gradients: bool) -> None:
-        """Before the first write.
+        """Before the first write, and before others if something else may have used the bank since the last.
 
         Raises:
             RuntimeError: as `Contents.write`.
         """
-        self._sequence.enter_forward(self._first, with_gradients)
+        self._sequence.enter_forward(self._last, with_gradients)
 
     def log(self, index: Tensor, old: Tensor) -> None:
         """A write to these cells, (B, H), which held this, (B, H, W)."""
         self._sequence.log(index, old)
+        self._last += 1
 
     def end(self, order: Tensor) -> Contents:
         """After the last write, with the token that the caller's function gives to what comes after it."""
-        self._last = self._sequence.writes
         return Contents(self._sequence, order, self._last)
 
     def turn(self, read: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hardmem.access import choose
 from hardmem.addressing import (
     HOME,
     AddressDistribution,
@@ -24,6 +25,7 @@ from hardmem.addressing import (
     head_moves,
     location_weights,
     move_table,
+    pick,
     sharpen,
 )
 from hardmem.bank import Contents, Memory
@@ -57,6 +59,17 @@ class Scheme(nn.Module, ABC):
         """
         return self(raw, previous, memory), None
 
+    def take(
+        self, raw: Tensor, at: Tensor, memory: Memory, access: str, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """`forward` from cells (B, H, 1) and what a hard access makes of it: the candidate's place and its cell.
+
+        For steps that nothing is differentiated through; both are (B, H, 1), int64, the place among the S candidates.
+        """
+        distribution = self(raw, HardAddress(at.squeeze(-1)), memory)
+        choice = choose(access, distribution, generator).unsqueeze(-1)
+        return choice, distribution.candidates.gather(-1, choice)
+
 
 class HeadMoves(Scheme):
     """A head that moves along a circular tape, or jumps home: `hardmem.addressing.head_moves`.
@@ -70,6 +83,7 @@ class HeadMoves(Scheme):
 
     offset: Tensor
     stays: Tensor
+    passed: Tensor
 
     def __init__(self, num_cells: int, cell_width: int, moves: Sequence[Move] = DEFAULT_MOVES) -> None:
         super().__init__()
@@ -78,11 +92,32 @@ class HeadMoves(Scheme):
         self.register_buffer("offset", table.offset, persistent=False)
         self.register_buffer("stays", table.stays, persistent=False)
         self.num_outputs = len(self.moves) + 1
+        passed = torch.eye(len(self.moves))  # row k: what move k gains, and the last loses, if both lead to one cell
+        passed[:, -1] -= 1
+        self.register_buffer("passed", passed, persistent=False)
 
     def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
         table = MoveTable(self.moves, self.offset, self.stays)
         sharpening = 1 + F.softplus(raw[..., -1])
         return head_moves(previous, raw[..., :-1].softmax(dim=-1), table, memory.shape[1], sharpening)
+
+    def take(
+        self, raw: Tensor, at: Tensor, memory: Memory, access: str, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """As every scheme's, in half as many operations where no two moves but the last, `HOME`, can meet."""
+        num_cells, home = memory.shape[1], self.moves[-1] == HOME
+        offsets = {move % num_cells for move in self.moves if isinstance(move, int)}
+        if len(offsets) < len(self.moves) - home:
+            return super().take(raw, at, memory, access, generator)
+        cells = (at + self.offset).remainder_(num_cells)
+        moves, sharpening = raw.split_with_sizes([len(self.moves), 1], dim=-1)
+        probs = moves.softmax(dim=-1)
+        if home:
+            cells *= self.stays
+            meets = (cells == 0).to(probs.dtype)  # the last row of `passed` is zero: it always meets itself
+            probs = torch.addcmul(probs, meets @ self.passed.to(probs.dtype), probs[..., -1:])
+        choice = pick(access, probs.log_().mul_(F.softplus(sharpening).add_(1)), generator).unsqueeze(-1)
+        return choice, cells.gather(-1, choice)
 
 
 class AbsoluteIndex(Scheme):

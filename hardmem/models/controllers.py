@@ -58,7 +58,8 @@ class GRU(Controller):
         return (torch.zeros(batch_size, self.hidden_size, device=device, dtype=dtype),)
 
     def forward(self, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        features = self.cell(inputs, hidden[0])
+        cell = self.cell
+        features = torch.gru_cell(inputs, hidden[0], cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
         return features, (features,)
 
 
@@ -75,7 +76,8 @@ class LSTM(Controller):
         return (zeros, zeros)
 
     def forward(self, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        features, state = self.cell(inputs, (hidden[0], hidden[1]))
+        cell = self.cell
+        features, state = torch.lstm_cell(inputs, hidden, cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
         return features, (features, state)
 
 

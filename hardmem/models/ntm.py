@@ -15,6 +15,7 @@ from hardmem.fused import Layout, move_write_read
 from hardmem.memory import Address, HardAddress, SoftAddress, as_weights, read, select_heads, write
 from hardmem.models.controllers import Controller, Hidden, make_controller
 from hardmem.models.recurrences import has_recurrence, sums
+from hardmem.models.rollout import Rollout
 from hardmem.models.unrolled import HardHeads, Heads, SoftHeads, unroll
 from hardmem.precision import as_given, is_autocast
 from hardmem.schemes import ContentLocation, make_scheme
@@ -273,7 +274,7 @@ class NTM(nn.Module):
         elif isinstance(state.memory, Tensor) and not torch.is_grad_enabled():
             # Steps will write in place: not into the memory the caller holds.
             state = state._replace(memory=state.memory.clone())
-        heads = self._unrolled_heads(state, generator)
+        heads = self.unrolled_heads(state, generator)
         if heads is not None:
             outputs, state, record = self._unroll(time_first, state, heads)
             if self.batch_first:
@@ -292,15 +293,38 @@ class NTM(nn.Module):
         )
         return torch.stack(steps, dim=dim), state, record
 
-    def _unrolled_heads(self, state: NTMState, generator: torch.Generator | None) -> Heads | None:
-        """The heads for a sequence as one operation; None where it has to go by separate ones."""
+    def rollout(
+        self,
+        batch_size: int,
+        num_cells: int | None = None,
+        *,
+        bank: Bank | None = None,
+        generator: torch.Generator | None = None,
+        keep: bool = False,
+    ) -> Rollout:
+        """A sequence to be played step by step without gradients, from the `initial_state` of these arguments."""
+        return Rollout(self, self.initial_state(batch_size, num_cells, bank=bank), generator, keep=keep)
+
+    def unrolled_heads(self, state: NTMState, generator: torch.Generator | None, *, keep: bool = True) -> Heads | None:
+        """The heads for a sequence as one operation; None where it has to go by separate ones.
+
+        With `keep` they remember what they chose.
+        """
         memory, address, reads_first = state.memory, state.address, self.order == "read-write-move"
         plain = self.fused and not self.no_op and has_recurrence(self.controller)
         if not plain or torch.compiler.is_compiling() or is_autocast(address[0].device):
             return None
         if self.access in HARD and self.scheme.blind and isinstance(address, HardAddress):
             return HardHeads(
-                self.scheme, self.access, memory, address.index, self.reading, self.writing, reads_first, generator
+                self.scheme,
+                self.access,
+                memory,
+                address.index,
+                self.reading,
+                self.writing,
+                reads_first,
+                generator,
+                keep=keep,
             )
         if self.access != "soft" or reads_first:
             return None
@@ -309,14 +333,18 @@ class NTM(nn.Module):
             return SoftHeads(memory, as_weights(address, memory.shape[1], memory.dtype), layout)
         return None
 
+    def head_parameters(self) -> tuple[Tensor, Tensor]:
+        """From features to the numbers of all heads, weight (P, D) and bias (P,): first where to look, then writes."""
+        layers = self.address_layer, self.write_layer
+        return torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+
     def _unroll(self, inputs: Tensor, state: NTMState, heads: Heads) -> tuple[Tensor, NTMState, AccessRecord | None]:
         """A sequence (T, B, I) as one operation."""
-        weight = torch.cat([self.address_layer.weight, self.write_layer.weight])
-        bias = torch.cat([self.address_layer.bias, self.write_layer.bias])
+        weight, bias = self.head_parameters()
         by_input = sums(self.controller, inputs, self.read_gate)
         result = unroll(by_input, self.controller, heads, weight, bias, state.read, state.hidden)
         after = NTMState(result.memory, result.address, result.reads[-1], result.hidden)
-        return self._output(result.features, result.reads), after, result.record
+        return self.output(result.features, result.reads), after, result.record
 
     def step(
         self, inputs: Tensor, state: NTMState, generator: torch.Generator | None = None
@@ -327,19 +355,19 @@ class NTM(nn.Module):
         """
         if self.order == "read-write-move":
             read_vector = self._read(state.memory, state.address)
-            features, hidden = self._control(inputs, read_vector, state.hidden)
+            features, hidden = self.control(inputs, read_vector, state.hidden)
             memory = self._write(state.memory, state.address, features)
             address, past, record = self._move(memory, state, features, generator)
         elif self.fused and self.access == "soft" and isinstance(self.scheme, ContentLocation) and not self.no_op:
-            features, hidden = self._control(inputs, state.read, state.hidden)
+            features, hidden = self.control(inputs, state.read, state.hidden)
             memory, address, read_vector = self._fused_step(self.scheme, state, features)
             past, record = None, None
         else:
-            features, hidden = self._control(inputs, state.read, state.hidden)
+            features, hidden = self.control(inputs, state.read, state.hidden)
             address, past, record = self._move(state.memory, state, features, generator)
             memory = self._write(state.memory, address, features)
             read_vector = self._read(memory, address)
-        return self._output(features, read_vector), NTMState(memory, address, read_vector, hidden, past), record
+        return self.output(features, read_vector), NTMState(memory, address, read_vector, hidden, past), record
 
     def _fused_step(
         self, scheme: ContentLocation, state: NTMState, features: Tensor
@@ -354,12 +382,14 @@ class NTM(nn.Module):
         memory, weights, rows = move_write_read(state.memory, previous, raw, raw_write, layout)
         return memory, SoftAddress(weights), rows.flatten(1)
 
-    def _control(self, inputs: Tensor, read_vector: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+    def control(self, inputs: Tensor, read_vector: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """One step of the controller: inputs (B, I), what was read (B, R W), its state -> features and next state."""
         seen = read_vector if self.read_gate is None else self.read_gate * read_vector
         features, hidden = self.controller(torch.cat([inputs, seen], dim=-1), hidden)
         return features, hidden
 
-    def _output(self, features: Tensor, read_vector: Tensor) -> Tensor:
+    def output(self, features: Tensor, read_vector: Tensor) -> Tensor:
+        """Logits (..., O) from the controller's features and what was read, (..., R W)."""
         seen = read_vector
         if self.bypass:
             past = features if self.bypass_gate is None else self.bypass_gate * features

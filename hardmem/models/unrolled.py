@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from hardmem.access import AccessRecord, choose, hard
-from hardmem.addressing import AddressDistribution
+from hardmem.access import AccessRecord, hard
 from hardmem.bank import Contents, Memory, kept
 from hardmem.fused import NUM_SAVED, SECOND, Layout, backward_step, forward_step
 from hardmem.memory import Address, HardAddress, SoftAddress, write
@@ -134,6 +133,7 @@ class HardHeads(Heads):
         reading, writing: the heads that do.
         reads_first: as in `Heads`.
         generator: for what is drawn.
+        keep: whether to remember what was chosen.
     """
 
     def __init__(
@@ -146,20 +146,25 @@ class HardHeads(Heads):
         writing: list[int],
         reads_first: bool,
         generator: torch.Generator | None,
+        *,
+        keep: bool = True,
     ) -> None:
+        self.keep_choices = keep
         self.scheme, self.access, self.generator, self.reads_first = scheme, access, generator, reads_first
         self.given, self.bank = memory, memory.many() if isinstance(memory, Contents) else None
         self.reading, self.writing = reading, writing
         self.split = index.shape[1] * scheme.num_outputs
-        self.index = [index]
+        self.sizes = [self.split, len(writing) * 2 * memory.shape[2]]
+        self.same = reads_first and reading == writing  # what is read is what will be overwritten
+        self.at = index.unsqueeze(-1)  # (B, H, 1)
+        self.index = [self.at]
         self.moves: list[Tensor] = []
-        self.distributions: list[AddressDistribution] = []
         self.choices: list[Tensor] = []
         self.old: list[Tensor] = []
         self.erase: list[Tensor] = []
 
     def begin(self) -> list[Tensor]:
-        with_gradients = torch.is_grad_enabled()
+        with_gradients = self.with_gradients = torch.is_grad_enabled()
         if self.bank is not None:
             self.bank.begin(with_gradients)
             self.cells, given = self.bank.cells, self.bank.order
@@ -171,45 +176,63 @@ class HardHeads(Heads):
         return [given]
 
     def read(self) -> Tensor:
-        return self.cells.gather(1, self._rows(_of(self.index[-1], self.reading))).flatten(1)
+        self.found = self.cells.gather(1, self._rows(_of(self.at, self.reading)))
+        return self.found.flatten(1)
 
     def step(self, raw: Tensor) -> None:
+        moves, written = raw.split_with_sizes(self.sizes, dim=-1)
         if self.reads_first:
-            self._write(raw)
-            self._move(raw)
+            self.write(written)
+            self.move(moves)
         else:
-            self._move(raw)
-            self._write(raw)
+            self.move(moves)
+            self.write(written)
 
-    def _move(self, raw: Tensor) -> None:
-        moves = raw[:, : self.split].unflatten(-1, (-1, self.scheme.num_outputs))
-        distribution = self.scheme(moves, HardAddress(self.index[-1]), self.cells)
-        choice = choose(self.access, distribution, self.generator)
-        self.index.append(distribution.candidates.gather(-1, choice.unsqueeze(-1)).squeeze(-1))
-        self.moves.append(moves)
-        self.distributions.append(distribution)
-        self.choices.append(choice)
+    def move(self, raw: Tensor) -> None:
+        """By the numbers that address."""
+        moves = raw.view(len(raw), -1, self.scheme.num_outputs)
+        choice, self.at = self.scheme.take(moves, self.at, self.cells, self.access, self.generator)
+        if self.keep_choices:
+            self.index.append(self.at)
+            self.moves.append(moves)
+            self.choices.append(choice)
 
-    def _write(self, raw: Tensor) -> None:
-        index = _of(self.index[-1], self.writing)
-        erase, add = raw[:, self.split :].unflatten(-1, (-1, 2, self.cells.shape[2])).unbind(dim=2)
-        erase, rows = erase.sigmoid(), self._rows(index)
-        old = self.cells.gather(1, rows)
+    def write(self, raw: Tensor) -> None:
+        """By the numbers of the heads that write."""
+        at = _of(self.at, self.writing)
+        erase, add = raw.view(len(raw), -1, 2, self.cells.shape[2]).unbind(dim=2)
+        erase, rows = erase.sigmoid(), self._rows(at)
+        old = self.found if self.same else self.cells.gather(1, rows)
         if len(self.writing) == 1:
             self.cells.scatter_(1, rows, torch.addcmul(old + add, old, erase, value=-1))
         else:
-            write(self.cells, HardAddress(index), erase, add, inplace=True)
-        self.old.append(old)
-        self.erase.append(erase)
+            write(self.cells, HardAddress(at.squeeze(-1)), erase, add, inplace=True)
+        if self.with_gradients:
+            self.old.append(old)
+            self.erase.append(erase)
         if self.bank is not None:
-            self.bank.log(index, old)
+            self.bank.log(at.squeeze(-1), old)
 
-    def _rows(self, index: Tensor) -> Tensor:
-        return index.unsqueeze(-1).expand(-1, -1, self.cells.shape[2])
+    def _rows(self, at: Tensor) -> Tensor:
+        return at.expand(-1, -1, self.cells.shape[2])
+
+    def go_on(self) -> None:
+        """Between two steps of a rollout: whether the bank still holds what these heads left."""
+        if self.bank is not None:
+            self.bank.begin(False)
+
+    def now(self) -> tuple[Memory, Address]:
+        """What a rollout has come to."""
+        memory = self.cells if self.bank is None else self.bank.end(self.bank.order)
+        return memory, HardAddress(self.at.squeeze(-1))
+
+    def record(self) -> AccessRecord:
+        """Of the choices of a rollout, (T, B, H)."""
+        return self._record(torch.stack(self.moves))
 
     def end(self) -> tuple[list[Tensor], list[Tensor]]:
         end = [self.cells if self.bank is None else self.cells.new_empty(0), torch.stack(self.moves)]
-        saved = [torch.stack(part) for part in (self.index, self.old, self.erase)]
+        saved = [torch.stack(part) for part in (self.index, self.old, self.erase)] if self.with_gradients else []
         self.cells = self.cells.new_empty(()).expand(self.cells.shape)  # the result will refer to these heads
         del self.moves, self.old, self.erase
         return end, saved
@@ -221,13 +244,13 @@ class HardHeads(Heads):
         read, written = (before, before) if self.reads_first else (after, after)
         read, written = _of(read, self.reading), _of(written, self.writing)
         if self.bank is not None:
-            self.total = self.bank.turn(read.transpose(0, 1).flatten(1))
+            self.total = self.bank.turn(read.squeeze(-1).transpose(0, 1).flatten(1))
         else:
             self.total = self.cells.new_zeros(self.cells.shape) if of_memory is None else of_memory.clone()
         self.read_rows, self.written_rows = (
             self._rows(part.flatten(0, 1)).unflatten(0, part.shape[:2]) for part in (read, written)
         )
-        keep, others = kept(erase.flatten(0, 1), written.flatten(0, 1))
+        keep, others = kept(erase.flatten(0, 1), written.squeeze(-1).flatten(0, 1))
         self.keep = keep.unflatten(0, erase.shape[:2])
         slope = old * erase * (erase - 1)  # of what is left, by the number before the sigmoid
         self.slope = slope if others is None else slope * others.unflatten(0, erase.shape[:2])
@@ -255,25 +278,24 @@ class HardHeads(Heads):
 
     def result(self, end: Sequence[Tensor]) -> tuple[Memory, Address, AccessRecord | None]:
         memory = end[0] if self.bank is None else self.bank.end(end[0])
-        return memory, HardAddress(self.index[-1]), self._record(end[1])
+        return memory, HardAddress(self.at.squeeze(-1)), self._record(end[1])
 
     def _record(self, moves: Tensor) -> AccessRecord:
         """Of all choices, (T, B, H): through the numbers that led to them, (T, B, H, P), for autograd."""
-        before, choice = torch.stack(self.index[:-1]), torch.stack(self.choices)
-        if torch.is_grad_enabled():
-            distribution = self.scheme(moves.flatten(0, 1), HardAddress(before.flatten(0, 1)), self.cells)
-            record = hard(distribution, choice.flatten(0, 1))[1]
-            return AccessRecord(*(field.unflatten(0, choice.shape[:2]) for field in record))
-        candidates, log_weights, _ = zip(*self.distributions, strict=True)
-        return hard(AddressDistribution(torch.stack(candidates), torch.stack(log_weights)), choice)[1]
+        before, choice = torch.stack(self.index[:-1]).squeeze(-1), torch.stack(self.choices).squeeze(-1)
+        distribution = self.scheme(moves.flatten(0, 1), HardAddress(before.flatten(0, 1)), self.cells)
+        record = hard(distribution, choice.flatten(0, 1))[1]
+        return AccessRecord(*(field.unflatten(0, choice.shape[:2]) for field in record))
 
 
-def _of(index: Tensor, heads: list[int]) -> Tensor:
-    """Of (..., H), those of some heads."""
+def _of(at: Tensor, heads: list[int]) -> Tensor:
+    """Of (..., H, 1), those of some heads."""
     first, last = heads[0], heads[-1]
+    if len(heads) == at.shape[-2] and heads == list(range(len(heads))):
+        return at
     if heads == list(range(first, last + 1)):
-        return index[..., first : last + 1]
-    return torch.stack([index[..., head] for head in heads], dim=-1)
+        return at[..., first : last + 1, :]
+    return torch.stack([at[..., head, :] for head in heads], dim=-2)
 
 
 class Result(NamedTuple):
