@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
 from hardmem.envs.flat_spaces import FlatSpace
-from hardmem.envs.formats import Format
+from hardmem.envs.formats import Format, ScoreFormat
 from hardmem.envs.memory_modules import make_memory_module
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class AugmentedRules:
         observation_space: of one environment.
         action_space: of one environment.
         num_envs: B.
-        memory, num_cells, arguments: as `ExternalMemory` takes them.
+        memory, num_cells, action, arguments: as `ExternalMemory` takes them.
 
     Raises:
         ValueError: if a space is of a kind that cannot be played, or the memory cannot be built.
@@ -48,70 +48,102 @@ class AugmentedRules:
         num_envs: int,
         memory: str,
         num_cells: int,
+        action: str,
         arguments: dict[str, Any],
     ) -> None:
-        if not isinstance(action_space, Discrete | MultiDiscrete):
-            raise ValueError(f"an external memory needs Discrete or MultiDiscrete actions, got {action_space}")
+        if not isinstance(action_space, Box | Discrete | MultiBinary | MultiDiscrete):
+            raise ValueError(
+                f"an external memory needs Box, Discrete, MultiBinary or MultiDiscrete actions, got {action_space}"
+            )
         self.num_envs = num_envs
-        self._action = action_space
-        sizes = action_space.n if isinstance(action_space, Discrete) else action_space.nvec
-        self._first = np.asarray(action_space.start)
-        choices = tuple(int(size) for size in np.reshape(sizes, -1))
-        self.flat = FlatSpace(observation_space)
-        self.module = make_memory_module(memory, self.flat, choices, num_envs, num_cells, **arguments)
-        self.num_actions = (*self.module.num_actions, *choices)
+        self._own = action_space
+        self.flat, own = FlatSpace(observation_space), FlatSpace(action_space)
+        self.module = make_memory_module(memory, self.flat, own, num_envs, num_cells, **arguments)
+        self.num_actions = (*self.module.num_actions, *_choices(action_space))
         self.parts = {"observation": slice(0, self.flat.width), "memory": slice(self.flat.width, None)}
         low, high = np.append(self.flat.low, self.module.low), np.append(self.flat.high, self.module.high)
         self.observation_space: gym.Space[Any] = Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
-        self.action_space: gym.Space[Any] = MultiDiscrete(list(self.num_actions))
         self._seen = np.zeros((num_envs, self.flat.width), dtype=np.float32)
+        self.format: Format | ScoreFormat
+        if isinstance(action_space, Box):
+            if action != "multi-discrete":
+                raise ValueError(f"actions of numbers stay numbers: leave {action=} out for {action_space}")
+            self.format = ScoreFormat(self, own, num_envs)
+        else:
+            self.action_space: gym.Space[Any] = MultiDiscrete(list(self.num_actions))
+            self.format = Format(self, num_envs, action=action)
+
+    def split(self, actions: Any) -> tuple[Array, Array]:
+        """Actions in the format -> those of the memories, (B, M), and those of the environments, (B, ...).
+
+        Raises:
+            ValueError: if their shape, type or range is wrong.
+        """
+        memory = len(self.module.num_actions)
+        if isinstance(self.format, ScoreFormat):
+            factors, own = self.format.split(actions)
+        else:
+            both = self.format.factors(actions)
+            factors, own = both[:, :memory], both[:, memory:]
+        own = own.reshape(self.num_envs, *(self._own.shape or ()))
+        return factors, (own + getattr(self._own, "start", 0)).astype(self._own.dtype)
 
     def start(self, observation: Any, which: Array) -> Array:
         """Empty the memories of the episodes that a mask (B,) names; returns what the agents see, (B, O)."""
         self.module.empty(which)
         return self.look(observation)
 
-    def inner(self, factors: Array) -> Array:
-        """What is done in the environments themselves: actions (B, A) -> as their own space has them, batched."""
-        own = factors[:, len(self.module.num_actions) :].reshape(self.num_envs, *(self._action.shape or ()))
-        actions: Array = (own + self._first).astype(self._action.dtype)
-        return actions
-
-    def advance(self, factors: Array) -> None:
-        """Let the memories change by the actions (B, A) that were chosen at the last look."""
-        memory = len(self.module.num_actions)
-        self.module.advance(factors[:, :memory], self._seen, factors[:, memory:])
+    def advance(self, action: Array, taken: Array) -> None:
+        """Let the memories change by their actions (B, M), and those of the environments, chosen at the last look."""
+        self.module.advance(action, self._seen, taken)
 
     def look(self, observation: Any) -> Array:
         """What the agents see, (B, O); the environments' own part of it is what they can store next."""
         self._seen = self.flat.rows(observation, self.num_envs)
         return np.concatenate([self._seen, self.module.show()], axis=1)
 
-    def legal(self, mask: Any) -> list[Array]:
-        """The mask of one environment's own action -> that of each factor, (1, choices); the memory's are all legal."""
+    def masked(self, mask: Any) -> Any:
+        """The mask of one environment's own action -> that of the whole; the memory's are all legal."""
+        if isinstance(self.format, ScoreFormat):
+            return mask
         own = mask if isinstance(mask, tuple) else (mask,)
+        if isinstance(self._own, MultiBinary):  # 0 and 1 there say which a bit must be, 2 either
+            own = tuple(np.array([bit != 1, bit != 0]) for bit in np.reshape(mask, -1))
         memory = [np.ones(choices, dtype=np.bool_) for choices in self.module.num_actions]
-        return [np.asarray(factor, dtype=np.bool_)[None] for factor in (*memory, *own)]
+        return self.format.masks([np.asarray(factor, dtype=np.bool_)[None] for factor in (*memory, *own)])[0]
+
+
+def _choices(space: gym.Space[Any]) -> tuple[int, ...]:
+    """Of each factor of an action; none where it is of numbers."""
+    if isinstance(space, Box):
+        return ()
+    if isinstance(space, MultiBinary):
+        return (2,) * int(np.prod(space.shape))
+    sizes = space.n if isinstance(space, Discrete) else getattr(space, "nvec", ())
+    return tuple(int(size) for size in np.reshape(sizes, -1))
 
 
 class ExternalMemory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """An environment with an external memory that the agent has to operate.
 
     Observations become a flat Box: the environment's own, symbols one-hot, then what is seen of the memory. Actions
-    become one number per factor: those of the memory, then the environment's own, each from 0. What the memory stores
-    is what was observed when the action was chosen. An episode starts with an empty memory.
+    become one number per factor: those of the memory, then the environment's own, each from 0. Where the environment's
+    are numbers, a Box, the whole action is one, and has a score in [-1, 1] for each choice of the memory before them:
+    the choice with the highest score is taken, the first of equal ones. What the memory stores is what was observed
+    when the action was chosen. An episode starts with an empty memory.
 
         env = ExternalMemory(gym.make("CliffWalking-v1"), "tape", num_cells=8)
         env.action_space  # MultiDiscrete([4 2 4]): move by -1, 0, 1 or home; write?; and CliffWalking's own four
 
     Args:
         env: with observations in Box, MultiBinary, Discrete, MultiDiscrete, or a Tuple or Dict of them, and with
-            Discrete or MultiDiscrete actions. `info["action_mask"]`, if it gives one, is widened to the new actions.
+            actions in one of the first four. `info["action_mask"]`, if it gives one, is widened to the new actions.
         memory: a name from `MEMORY_MODULES`: "tape", "random-access" and "associative" are cells and heads as in the
             other environments of this package, see `Cells`; "Kk", "Bk", "Ok" and "OAk" are those of Toro Icarte et al.
             2020, arXiv:2010.01753.
         num_cells: N; k of the latter.
-        action: "multi-discrete", or "discrete": one number for all factors, the last counting fastest.
+        action: "multi-discrete", or "discrete": one number for all factors, the last counting fastest. Of no account
+            where the environment's own are numbers.
         kwargs: of `Cells`: `num_heads`, `order`, `moves`.
 
     Raises:
@@ -129,14 +161,14 @@ class ExternalMemory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     ) -> None:
         RecordConstructorArgs.__init__(self, memory=memory, num_cells=num_cells, action=action, **kwargs)
         gym.Wrapper.__init__(self, env)
-        self._rules = AugmentedRules(env.observation_space, env.action_space, 1, memory, num_cells, kwargs)
-        self.format = Format(self._rules, 1, action=action)
+        self._rules = AugmentedRules(env.observation_space, env.action_space, 1, memory, num_cells, action, kwargs)
+        self.format = self._rules.format
         self.observation_space = self.format.single_observation_space
         self.action_space = self.format.single_action_space
 
     @property
     def num_actions(self) -> tuple[int, ...]:
-        """Choices of each factor of the action, the memory's first."""
+        """Choices of each factor of the action, the memory's first; the memory's alone where the rest are numbers."""
         return self._rules.num_actions
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -144,14 +176,14 @@ class ExternalMemory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return self._rules.start(observation, np.ones(1, dtype=np.bool_))[0], self._widened(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        factors = self.format.factors(np.asarray(action)[None])
-        observation, reward, terminated, truncated, info = self.env.step(self._rules.inner(factors)[0])
-        self._rules.advance(factors)
+        memory, own = self._rules.split(np.asarray(action)[None])
+        observation, reward, terminated, truncated, info = self.env.step(own[0])
+        self._rules.advance(memory, own)
         return self._rules.look(observation)[0], reward, terminated, truncated, self._widened(info)
 
     def _widened(self, info: dict[str, Any]) -> dict[str, Any]:
         if "action_mask" in info:
-            info = {**info, "action_mask": self.format.masks(self._rules.legal(info["action_mask"]))[0]}
+            info = {**info, "action_mask": self._rules.masked(info["action_mask"])}
         return info
 
 
@@ -183,9 +215,9 @@ class VectorExternalMemory(AnyVectorWrapper, RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, memory=memory, num_cells=num_cells, action=action, **kwargs)
         VectorWrapper.__init__(self, env)
         self._rules = AugmentedRules(
-            env.single_observation_space, env.single_action_space, env.num_envs, memory, num_cells, kwargs
+            env.single_observation_space, env.single_action_space, env.num_envs, memory, num_cells, action, kwargs
         )
-        self.format = Format(self._rules, env.num_envs, action=action)
+        self.format = self._rules.format
         self.single_observation_space = self.format.single_observation_space
         self.single_action_space = self.format.single_action_space
         self.observation_space = self.format.observation_space
@@ -195,7 +227,7 @@ class VectorExternalMemory(AnyVectorWrapper, RecordConstructorArgs):
 
     @property
     def num_actions(self) -> tuple[int, ...]:
-        """Choices of each factor of the action, the memory's first."""
+        """Choices of each factor of the action, the memory's first; the memory's alone where the rest are numbers."""
         return self._rules.num_actions
 
     def reset(
@@ -210,11 +242,11 @@ class VectorExternalMemory(AnyVectorWrapper, RecordConstructorArgs):
         return self._rules.start(observation, mask), self._widened(info)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        factors = self.format.factors(actions)
-        observation, reward, terminated, truncated, info = self.env.step(self._rules.inner(factors))
+        memory, own = self._rules.split(actions)
+        observation, reward, terminated, truncated, info = self.env.step(own)
         info = self._widened(info)
         begun, self._ended = self._ended, np.asarray(terminated | truncated)
-        self._rules.advance(factors)
+        self._rules.advance(memory, own)
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             begun = self._ended
             if begun.any():
@@ -239,5 +271,5 @@ class VectorExternalMemory(AnyVectorWrapper, RecordConstructorArgs):
         if self.format.is_product:
             masks = np.zeros((self.num_envs, math.prod(self.num_actions)), dtype=np.int8)
         for place in np.flatnonzero(info.get("_action_mask", np.ones(self.num_envs, dtype=np.bool_))):
-            masks[place] = self.format.masks(self._rules.legal(info["action_mask"][place]))[0]
+            masks[place] = self._rules.masked(info["action_mask"][place])
         return {**info, "action_mask": masks}

@@ -10,6 +10,8 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from hardmem.envs.flat_spaces import FlatSpace
+
 Array = NDArray[Any]
 
 OBSERVATIONS = ("box", "dict")
@@ -118,3 +120,42 @@ class Format:
             return tuple(flat)
         ends = np.cumsum(self.num_actions)[:-1]
         return tuple(tuple(np.split(row, ends)) for row in flat)
+
+
+class ScoreFormat:
+    """Actions of numbers alone: scores in [-1, 1] of the choices of the first factors, then other numbers.
+
+    Of each factor the choice with the highest score is taken, the first of equal ones, so that a library for continuous
+    actions can make discrete choices, too.
+
+    Args:
+        rules: their parts and the choices of the first factors.
+        own: the other numbers.
+        num_envs: B.
+    """
+
+    is_product = False
+
+    def __init__(self, rules: Any, own: FlatSpace, num_envs: int) -> None:
+        self._ends = np.cumsum(rules.num_actions).tolist()
+        self._num_scores = sum(rules.num_actions)
+        scores = np.ones(self._num_scores)
+        low, high = np.append(-scores, own.low), np.append(scores, own.high)
+        self.single_observation_space: gym.Space[Any] = rules.observation_space
+        self.single_action_space: gym.Space[Any] = gym.spaces.Box(low.astype(np.float32), high.astype(np.float32))
+        self.observation_space: gym.Space[Any] = batch_space(self.single_observation_space, num_envs)
+        self.action_space: gym.Space[Any] = batch_space(self.single_action_space, num_envs)
+
+    def split(self, actions: Any) -> tuple[Array, Array]:
+        """Actions -> the choices (B, factors) and the other numbers (B, own).
+
+        Raises:
+            ValueError: if they have another shape.
+        """
+        given = np.asarray(actions)
+        if given.shape != self.action_space.shape:
+            raise ValueError(f"actions must have shape {self.action_space.shape}, got {given.shape}")
+        parts = np.split(given[:, : self._num_scores], self._ends[:-1], axis=1) if self._ends else []
+        choices = [part.argmax(axis=1) for part in parts]
+        taken = np.stack(choices, axis=1) if choices else np.zeros((len(given), 0), dtype=np.int64)
+        return taken, given[:, self._num_scores :]

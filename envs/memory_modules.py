@@ -32,7 +32,7 @@ class MemoryModule(ABC):
 
     Args:
         observation: what can be stored, W numbers.
-        choices: of each factor of the environment's own action.
+        own: what the environment itself can be told to do.
         num_envs: B.
         num_cells: their size: cells, places or bits.
 
@@ -46,9 +46,9 @@ class MemoryModule(ABC):
     """Bounds of what is shown, (V,)."""
     high: Array
 
-    def __init__(self, observation: FlatSpace, choices: Sequence[int], num_envs: int, num_cells: int) -> None:
+    def __init__(self, observation: FlatSpace, own: FlatSpace, num_envs: int, num_cells: int) -> None:
         at_least(1, num_envs=num_envs, num_cells=num_cells)
-        self.observation, self.num_envs, self.num_cells = observation, num_envs, num_cells
+        self.observation, self.own, self.num_envs, self.num_cells = observation, own, num_envs, num_cells
 
     @abstractmethod
     def empty(self, which: Array) -> None:
@@ -61,7 +61,7 @@ class MemoryModule(ABC):
         Args:
             action: the memory action, (B, M) for M factors.
             observed: what the agent saw when it chose, (B, W).
-            taken: what it did in the environment, (B, E), each factor from 0.
+            taken: what it did in the environment, (B, ...), as a space of the environment's has it.
         """
 
     @abstractmethod
@@ -80,7 +80,7 @@ class Cells(MemoryModule):
 
     Args:
         observation: as `MemoryModule` takes it, and what follows.
-        choices: the same.
+        own: the same.
         num_envs: the same.
         num_cells: the same.
         interface: how heads are moved: "tape", "random-access", or "associative", which needs observations of symbols
@@ -96,7 +96,7 @@ class Cells(MemoryModule):
     def __init__(
         self,
         observation: FlatSpace,
-        choices: Sequence[int],
+        own: FlatSpace,
         num_envs: int,
         num_cells: int,
         *,
@@ -105,7 +105,7 @@ class Cells(MemoryModule):
         order: str = "answer-write-move",
         moves: Sequence[Move] | None = None,
     ) -> None:
-        super().__init__(observation, choices, num_envs, num_cells)
+        super().__init__(observation, own, num_envs, num_cells)
         at_least(1, num_heads=num_heads)
         if order not in ORDERS:
             raise ValueError(f"unknown order {order!r}; choose one of {list(ORDERS)}")
@@ -164,8 +164,8 @@ class Bk(MemoryModule):
     have been seen, and agents learn worse with them than with stored observations (figures 2 and 6).
     """
 
-    def __init__(self, observation: FlatSpace, choices: Sequence[int], num_envs: int, num_cells: int) -> None:
-        super().__init__(observation, choices, num_envs, num_cells)
+    def __init__(self, observation: FlatSpace, own: FlatSpace, num_envs: int, num_cells: int) -> None:
+        super().__init__(observation, own, num_envs, num_cells)
         self.num_actions = (2,) * num_cells
         self.low, self.high = np.zeros(num_cells, dtype=np.float32), np.ones(num_cells, dtype=np.float32)
         self._bits = np.zeros((num_envs, num_cells), dtype=np.float32)
@@ -183,9 +183,9 @@ class Bk(MemoryModule):
 class Buffer(MemoryModule, ABC):
     """The last k rows that were pushed, oldest first, and after each a 1; zeros where nothing was pushed yet."""
 
-    def __init__(self, observation: FlatSpace, choices: Sequence[int], num_envs: int, num_cells: int) -> None:
-        super().__init__(observation, choices, num_envs, num_cells)
-        low, high = self._bounds(choices)
+    def __init__(self, observation: FlatSpace, own: FlatSpace, num_envs: int, num_cells: int) -> None:
+        super().__init__(observation, own, num_envs, num_cells)
+        low, high = self._bounds()
         self.low, self.high = np.tile(np.append(low, 0), num_cells), np.tile(np.append(high, 1), num_cells)
         self._rows = np.zeros((num_envs, num_cells, len(low) + 1), dtype=np.float32)
 
@@ -195,7 +195,7 @@ class Buffer(MemoryModule, ABC):
     def show(self) -> Array:
         return self._rows.reshape(self.num_envs, -1).copy()
 
-    def _bounds(self, choices: Sequence[int]) -> tuple[Array, Array]:
+    def _bounds(self) -> tuple[Array, Array]:
         """The least and the largest numbers of a row, or the 0 of its absence."""
         return np.minimum(self.observation.low, 0), np.maximum(self.observation.high, 0)
 
@@ -233,22 +233,17 @@ class Ok(Buffer):
 class OAk(Buffer):
     """The last k observations that the agent chose to keep, each with what it did then: section 4.1, appendix A.3.
 
-    As `Ok`, but the environment's own action is pushed behind the observation, one-hot.
+    As `Ok`, but the environment's own action is pushed behind the observation, choices one-hot, numbers as they are.
     """
 
     num_actions = (2,)
 
-    def __init__(self, observation: FlatSpace, choices: Sequence[int], num_envs: int, num_cells: int) -> None:
-        super().__init__(observation, choices, num_envs, num_cells)
-        self._one_hot = [np.eye(size, dtype=np.float32) for size in choices]
-
     def advance(self, action: Array, observed: Array, taken: Array) -> None:
-        done = [rows[choice] for rows, choice in zip(self._one_hot, taken.T, strict=True)]
-        self._push(np.concatenate([observed, *done], axis=1), action[:, 0] > 0)
+        self._push(np.concatenate([observed, self.own.rows(taken, self.num_envs)], axis=1), action[:, 0] > 0)
 
-    def _bounds(self, choices: Sequence[int]) -> tuple[Array, Array]:
-        low, high = super()._bounds(choices)
-        return np.append(low, np.zeros(sum(choices))), np.append(high, np.ones(sum(choices)))
+    def _bounds(self) -> tuple[Array, Array]:
+        low, high = super()._bounds()
+        return np.append(low, np.minimum(self.own.low, 0)), np.append(high, np.maximum(self.own.high, 0))
 
 
 # A ring is a tape on which a head goes one cell on at each step, by itself: there is no address to choose. On a shuttle
@@ -267,14 +262,14 @@ MEMORY_MODULES: dict[str, Callable[..., MemoryModule]] = {
 
 
 def make_memory_module(
-    name: str, observation: FlatSpace, choices: Sequence[int], num_envs: int, num_cells: int, **arguments: Any
+    name: str, observation: FlatSpace, own: FlatSpace, num_envs: int, num_cells: int, **arguments: Any
 ) -> MemoryModule:
     """Build a memory module by name.
 
     Args:
         name: from `MEMORY_MODULES`.
         observation: as `MemoryModule` takes it, and what follows.
-        choices: the same.
+        own: the same.
         num_envs: the same.
         num_cells: the same.
         arguments: of `Cells`: `num_heads`, `order`, `moves`.
@@ -287,4 +282,4 @@ def make_memory_module(
     made = MEMORY_MODULES[name]
     if not isinstance(made, partial) and arguments:
         raise ValueError(f"memory {name!r} takes num_cells and nothing else, got {sorted(arguments)}")
-    return made(observation, choices, num_envs, num_cells, **arguments)
+    return made(observation, own, num_envs, num_cells, **arguments)

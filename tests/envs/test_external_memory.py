@@ -5,6 +5,7 @@ from __future__ import annotations
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.toy_text.blackjack import BlackjackEnv
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
@@ -76,6 +77,24 @@ class Wander(gym.Env):
         return observation, float(action.sum()), ended and not cut, ended and cut, info
 
 
+class Levers(Wander):
+    """The same with bits to be set, some of which are ruled out or have to be."""
+
+    action_space = gym.spaces.MultiBinary(3)
+
+    def _look(self):
+        return super()._look()[0], {"action_mask": self.np_random.integers(0, 3, 3, dtype=np.int8)}
+
+
+class Push(Wander):
+    """The same with numbers to be chosen."""
+
+    action_space = gym.spaces.Box(np.float32([[-2, 0]]), np.float32([[2, 1]]))
+
+    def _look(self):
+        return super()._look()[0], {}
+
+
 def one_hot(symbol, size):
     return np.eye(size, dtype=np.float32)[symbol].tolist()
 
@@ -134,11 +153,48 @@ def test_the_oracle_with_a_frame_stack():
     assert earned(env, lambda seen: [max(int(seen[5:10].argmax()), 1) - 1]) == [3.0] * 20
 
 
+OWN = FlatSpace(gym.spaces.MultiDiscrete([2, 2]))
+
+
 def module(name, num_cells, num_envs=1, **arguments):
-    return make_memory_module(name, FlatSpace(gym.spaces.Discrete(3)), (2, 2), num_envs, num_cells, **arguments)
+    return make_memory_module(name, FlatSpace(gym.spaces.Discrete(3)), OWN, num_envs, num_cells, **arguments)
 
 
 ROWS = np.eye(3, dtype=np.float32)
+
+
+def test_scores_by_hand():
+    """Among numbers the memory's choices are those with the highest scores: back, and write; the rest is passed on."""
+    env = ExternalMemory(Push(), "tape", num_cells=3)
+    assert env.action_space.low.tolist() == [-1] * 6 + [-2, 0]
+    assert env.action_space.high.tolist() == [1] * 6 + [2, 1]
+    seen, _ = env.reset(seed=4)
+    assert env.unwrapped.left > 2
+    _, reward, *_ = env.step(np.array([0.3, -1, 0.2, 0, -0.5, 0.1, 1.5, 0.25], dtype=np.float32))
+    assert reward == 1.75
+    back, *_ = env.step(np.array([0, 0, 1, 0, 0, 0, 0, 0], dtype=np.float32))  # on, to where it was written
+    assert back[4:].tolist() == [*seen[:4].tolist(), 1]
+
+
+def test_masked_bits_by_hand():
+    """A bit that must be 0, one that must be 1 and one that may be either, after a memory of which all is legal."""
+
+    class Fixed(Levers):
+        def _look(self):
+            return super()._look()[0], {"action_mask": np.array([0, 1, 2], dtype=np.int8)}
+
+    mask = ExternalMemory(Fixed(), "Ok", num_cells=2).reset(seed=0)[1]["action_mask"]
+    assert [factor.tolist() for factor in mask] == [[1, 1], [1, 0], [0, 1], [1, 1]]
+
+
+def test_numbers_done_are_kept_by_hand():
+    """OAk keeps what was done as it is; nothing is 0."""
+    memory = make_memory_module(
+        "OAk", FlatSpace(gym.spaces.Discrete(3)), FlatSpace(Push.action_space), num_envs=1, num_cells=1
+    )
+    assert (memory.low.tolist(), memory.high.tolist()) == ([0, 0, 0, -2, 0, 0], [1, 1, 1, 2, 1, 1])
+    memory.advance(np.array([[1]]), ROWS[[1]], np.array([[[-1.5, 0.25]]]))
+    assert memory.show().tolist() == [[0, 1, 0, -1.5, 0.25, 1]]
 
 
 def test_heads_by_hand():
@@ -200,7 +256,7 @@ def test_what_was_not_observed_is_never_stored(name):
     """Under random actions, each row that is shown was seen before in the same episode, or is empty."""
     generator = np.random.default_rng(0)
     observation = FlatSpace(gym.spaces.Discrete(50))
-    memory = make_memory_module(name, observation, (2,), 1, 5)
+    memory = make_memory_module(name, observation, FlatSpace(gym.spaces.Discrete(2)), 1, 5)
     for _ in range(5):
         memory.empty(np.array([True]))
         seen = {tuple(np.zeros(51))}
@@ -216,20 +272,30 @@ def test_what_was_not_observed_is_never_stored(name):
                 assert tuple(part) in seen
 
 
-ENVIRONMENTS = {"discrete": Recite, "multi-discrete": Facts, "dict": Wander}
-
-
-COMBINATIONS = [(name, kind) for name in MEMORY_MODULES for kind in ENVIRONMENTS]
-COMBINATIONS.remove(("associative", "dict"))  # numbers have no names
+ENVIRONMENTS = {
+    "discrete": Recite,
+    "multi-discrete": Facts,
+    "dict": Wander,
+    "tuple": BlackjackEnv,
+    "bits": Levers,
+    "numbers": Push,
+}
+COMBINATIONS = [
+    (name, kind)
+    for name in MEMORY_MODULES
+    for kind in ENVIRONMENTS
+    if name != "associative" or not issubclass(ENVIRONMENTS[kind], Wander)  # numbers have no names
+]
 
 
 def test_gymnasiums_checker_is_content(recwarn):
-    """Every memory around every kind of space, both forms of action; it says one thing, that this is a wrapper."""
+    """Every memory, space and form of action; it says that this is a wrapper, and that numbers are of unequal size."""
     for name, kind in COMBINATIONS:
-        for action in ("multi-discrete", "discrete"):
+        for action in ("multi-discrete",) if kind == "numbers" else ("multi-discrete", "discrete"):
             check_env(ExternalMemory(ENVIRONMENTS[kind](), name, num_cells=3, action=action), skip_render_check=True)
     assert {str(warning.message).split("The environment (")[-1].split(")")[-1] for warning in recwarn} != set()
-    assert all("is different from the unwrapped version" in str(warning.message) for warning in recwarn)
+    known = ("is different from the unwrapped version", "recommend using a symmetric and normalized space")
+    assert all(any(text in str(warning.message) for text in known) for warning in recwarn)
 
 
 def same(ours, theirs):
@@ -252,7 +318,7 @@ def test_a_vector_is_many_single_ones(name, kind, mode):
     """Around five environments, or each of them wrapped by itself: the same, so an end touches nobody else's memory."""
     cls, size, arguments = ENVIRONMENTS[kind], 5, {"memory": name, "num_cells": 3}
     if name == "tape":
-        arguments |= {"num_heads": 2, "action": "discrete"}
+        arguments |= {"num_heads": 2} | ({} if kind == "numbers" else {"action": "discrete"})
     around = VectorExternalMemory(SyncVectorEnv([cls] * size, autoreset_mode=mode), **arguments)
     each = SyncVectorEnv([lambda: ExternalMemory(cls(), **arguments)] * size, autoreset_mode=mode)
     assert around.single_observation_space == each.single_observation_space
@@ -353,9 +419,17 @@ def test_bad_arguments_are_named(arguments, message):
 
 
 def test_other_spaces_are_refused():
-    """Continuous actions, and numbers where symbols are to be named."""
-    with pytest.raises(ValueError, match="needs Discrete or MultiDiscrete actions, got Box"):
-        ExternalMemory(gym.make("Pendulum-v1"))
+    """Words, and numbers where symbols are to be named."""
+
+    class Words(Recite):
+        action_space = gym.spaces.Text(3)
+
+    with pytest.raises(ValueError, match="needs Box, Discrete, MultiBinary or MultiDiscrete actions, got Text"):
+        ExternalMemory(Words())
+    with pytest.raises(ValueError, match=r"actions of numbers stay numbers: leave action='discrete' out for Box"):
+        ExternalMemory(Push(), action="discrete")
+    with pytest.raises(ValueError, match=r"actions must have shape \(1, 8\), got \(1, 2\)"):
+        ExternalMemory(Push(), "tape").step(np.zeros(2))
     with pytest.raises(ValueError, match="needs keys to name a cell by, got observations in Box"):
         ExternalMemory(gym.make("CartPole-v1"), "associative")
     with pytest.raises(ValueError, match="every action must lie in MultiDiscrete"):
