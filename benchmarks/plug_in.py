@@ -26,7 +26,7 @@ LIBRARIES: dict[str, tuple[str, str, str]] = {
 }
 """Results by name: the library, what it takes environments through, and its ten lines in `examples/plug_in`."""
 
-FEATURES = ("MultiDiscrete", "Discrete", "dict", "masks", "NEXT_STEP", "SAME_STEP", "DISABLED")
+FEATURES = ("MultiDiscrete", "Discrete", "dict", "masks", "NEXT_STEP", "SAME_STEP", "DISABLED", "external memory")
 
 
 def load() -> dict[str, dict[str, Any]]:

@@ -19,6 +19,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from hardmem.envs import ExternalMemory, VectorExternalMemory
+
 ROOT = Path(__file__).parents[2]
 FLOOR = 1 / 8
 PASSED = FLOOR + 0.2 * (1 - FLOOR)
@@ -80,6 +82,20 @@ class Memo:
 def make_vec(env_id: str = "hardmem/Copy-v0", **arguments: object) -> gym.vector.VectorEnv:
     """Four environments of short episodes."""
     return gym.make_vec(env_id, 4, vectorization_mode="vector_entry_point", max_length=2, **arguments)
+
+
+def make_bits(mode: str | None = None) -> gym.Env | gym.vector.VectorEnv:
+    """An environment of Gymnasium's with two bits of external memory: what is set is seen next. Or four of them."""
+    if mode is None:
+        return ExternalMemory(gym.make("CartPole-v1"), "Bk", num_cells=2)
+    same = {"vectorization_mode": "sync", "vector_kwargs": {"autoreset_mode": mode}}
+    return VectorExternalMemory(gym.make_vec("CartPole-v1", 4, **same), "Bk", num_cells=2)
+
+
+def assert_bits(last: np.ndarray, action: np.ndarray) -> None:
+    """What was seen after each action, (..., 6), ends with the bits it set, (..., 3); both were set and not."""
+    np.testing.assert_array_equal(last[..., -2:], action[..., :2])
+    assert 0 < np.mean(last[..., -2:]) < 1
 
 
 class Transition(NamedTuple):

@@ -15,7 +15,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner  # noqa: 
 from ray.tune import register_env  # noqa: E402
 
 from hardmem.envs.rllib import environment  # noqa: E402
-from tests.ecosystem.conftest import each_action, each_space  # noqa: E402
+from tests.ecosystem.conftest import assert_bits, each_action, each_space, make_bits  # noqa: E402
 
 LIBRARY, DISTRIBUTIONS = "rllib", ("ray",)
 LENGTH = 2
@@ -82,6 +82,14 @@ def test_disabled_is_refused(memo):
     with pytest.raises(ValueError, match="RLlib needs autoreset_mode NEXT_STEP, got DISABLED"):
         sampled(made("hardmem/Copy-v0"), autoreset_mode="Disabled")
     memo.works("DISABLED", "refused")
+
+
+def test_external_memory(memo):
+    """The bits it sets are seen at the next step, of every episode."""
+    register_env("bits", lambda context: make_bits())
+    for episode in sampled("bits", "sync"):
+        assert_bits(np.stack(episode.get_observations()[1:]), np.stack(episode.get_actions()))
+    memo.works("external memory")
 
 
 @each_action

@@ -79,7 +79,7 @@ def test_one_environment_is_a_dummy_vec_env_of_one(env_id, arguments, memo_of):
 
 
 @pytest.mark.parametrize("env_id", ["Blackjack-v1", "FrozenLake-v1"])
-def test_an_external_memory_is_as_in_a_dummy_vec_env(env_id):
+def test_an_external_memory_is_as_in_a_dummy_vec_env(env_id, memo_of):
     """Any vector, under SAME_STEP, here with cells beside it; at its end an episode's own info is told, too."""
     theirs = DummyVecEnv([lambda: Monitor(ExternalMemory(gym.make(env_id), "tape", 3))] * 4)
     vector = gym.make_vec(env_id, 4, vectorization_mode="sync", vector_kwargs={"autoreset_mode": "SameStep"})
@@ -110,6 +110,8 @@ def test_an_external_memory_is_as_in_a_dummy_vec_env(env_id):
                 assert infos[place]["episode"][name] == their_infos[place]["episode"][name]
         ends += done.sum()
     assert ours.env_is_wrapped(Monitor) == [True] * 4
+    memo_of("sb3", "stable-baselines3").works("external memory")
+    memo_of("sb3-contrib", "stable-baselines3", "sb3-contrib").works("external memory")
 
 
 def test_episodes_end_one_by_one():

@@ -15,7 +15,7 @@ from skrl.envs.wrappers.torch.gymnasium_envs import GymnasiumWrapper  # noqa: E4
 from skrl.trainers.torch import SequentialTrainer  # noqa: E402
 
 import hardmem.envs  # noqa: E402, F401
-from tests.ecosystem.conftest import each_action, each_space, make_vec, played_by_hand  # noqa: E402
+from tests.ecosystem.conftest import assert_bits, each_action, each_space, make_bits, make_vec, played_by_hand  # noqa: E402
 
 LIBRARY, DISTRIBUTIONS = "skrl", ("skrl",)
 
@@ -106,6 +106,19 @@ def test_spaces(feature, env_id, arguments, memo):
         if wrapped.num_envs == 4:
             np.testing.assert_array_equal(seen, observation)  # "shown" comes before "under" by name, too
     memo.works(feature)
+
+
+@pytest.mark.parametrize("mode", [None, "SameStep"])
+def test_external_memory(mode, memo):
+    """One environment and four, recognised as Gymnasium's: the bits it sets are seen, but by who starts anew."""
+    transitions = trained(make_bits(mode), 60)
+    _, action, _, following, terminated, _ = (np.stack(part) for part in zip(*transitions, strict=True))
+    goes_on = ~terminated[..., 0].astype(bool)
+    assert not goes_on.all()
+    assert_bits(following[goes_on], action[goes_on])
+    if mode is not None:
+        assert not following[~goes_on][:, -2:].any()
+    memo.works("external memory")
 
 
 def test_its_trainer_may_render():

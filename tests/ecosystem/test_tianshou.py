@@ -14,7 +14,7 @@ from tianshou.data import Batch, Collector, VectorReplayBuffer  # noqa: E402
 from tianshou.env import DummyVectorEnv  # noqa: E402
 
 import hardmem.envs  # noqa: E402, F401
-from tests.ecosystem.conftest import each_action, each_space  # noqa: E402
+from tests.ecosystem.conftest import assert_bits, each_action, each_space, make_bits  # noqa: E402
 
 LIBRARY, DISTRIBUTIONS = "tianshou", ("tianshou",)
 
@@ -32,11 +32,12 @@ class Uniform(Policy):
         return Batch(act=np.array([self.action_space.sample() for _ in batch.obs]))
 
 
-def collected(env, num_steps):
+def collected(env, num_steps, action_space=None):
     """What Tianshou's own collector puts into its buffer, environment by environment."""
-    env.action_space[0].seed(0)
+    action_space = action_space or env.action_space[0]
+    action_space.seed(0)
     buffer = VectorReplayBuffer(num_steps, len(env))
-    collector = Collector(Uniform(action_space=env.action_space[0]), env, buffer)
+    collector = Collector(Uniform(action_space=action_space), env, buffer)
     collector.reset()
     collector.collect(n_step=num_steps)
     return buffer.buffers
@@ -71,6 +72,16 @@ def test_spaces(feature, env_id, arguments, memo):
     else:
         assert buffer.obs.shape[1:] == observation.shape
     memo.works(feature)
+
+
+def test_external_memory(memo):
+    """The bits it sets are seen. Its vector tells the spaces from within all wrappers, so those of one are taken."""
+    env = DummyVectorEnv([make_bits] * 4)
+    assert env.action_space[0] == gym.make("CartPole-v1").action_space
+    for buffer in collected(env, 240, make_bits().action_space):
+        assert buffer.done.any()
+        assert_bits(buffer.obs_next, buffer.act)
+    memo.works("external memory", "yes, its spaces from one")
 
 
 @each_action

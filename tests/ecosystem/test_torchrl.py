@@ -12,7 +12,7 @@ import torch  # noqa: E402
 from torchrl.envs import GymEnv, GymWrapper, check_env_specs  # noqa: E402
 
 import hardmem.envs  # noqa: E402, F401
-from tests.ecosystem.conftest import each_action, each_space, make_vec, played_by_hand  # noqa: E402
+from tests.ecosystem.conftest import assert_bits, each_action, each_space, make_bits, make_vec, played_by_hand  # noqa: E402
 
 LIBRARY, DISTRIBUTIONS = "torchrl", ("torchrl",)
 
@@ -45,6 +45,17 @@ def test_spaces(feature, env_id, arguments, memo):
     check_env_specs(GymEnv(env_id, categorical_action_encoding=True, **arguments))
     check_env_specs(GymWrapper(make_vec(env_id, autoreset_mode="Disabled", **arguments)))
     memo.works(feature)
+
+
+@pytest.mark.parametrize("mode", [None, "SameStep", "Disabled"])
+def test_external_memory(mode, memo):
+    """One environment and four: its checker is content, and the bits it sets are seen at the ends of episodes, too."""
+    env = GymWrapper(make_bits(mode), categorical_action_encoding=True)
+    check_env_specs(env)
+    data = env.rollout(60, break_when_any_done=False)
+    assert data["next", "done"].any()
+    assert_bits(data["next", "observation"].numpy(), data["action"].numpy())
+    memo.works("external memory")
 
 
 @each_action
