@@ -5,7 +5,8 @@
     python benchmarks/environments.py --default # REINFORCE at the default preset, one short run each
     python benchmarks/environments.py --table   # write the table of docs/environments.md
 
-Measurements are kept in environments.json beside this file; what is there is not measured again.
+Measurements are kept in environments.json beside this file; what is there is not measured again. `--only ID ...`
+measures some ids, `--minutes M` begins nothing new after so long: go on with the same command.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +50,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 NUM_EPISODES = 2000
 
 
-def random_floor(arguments: dict[str, Any]) -> float:
+def random_floor(env_id: str) -> float:
     """Mean return of uniform actions at the default preset."""
-    rules = make_dynamics(**arguments)
+    rules = make_dynamics(**ENVIRONMENTS[env_id])
     state, _ = rules.reset(NUM_EPISODES, torch.Generator().manual_seed(0))
     random = torch.Generator().manual_seed(1)
     return float(play(rules, state, lambda state: random_actions(rules, NUM_EPISODES, random))[0].double().mean())
@@ -179,45 +181,46 @@ def load() -> dict[str, Any]:
     return results
 
 
+def keep(env_id: str, name: str, value: Any) -> None:
+    """Write a measurement, or the list of one of them for each seed, beside those there are."""
+    results = load()
+    results.setdefault(env_id, {})[name] = value
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    print(env_id, name, value[-1] if isinstance(value, list) else value, flush=True)
+
+
 def main() -> None:
     """Measure what is asked for and not there yet, saving after every measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for flag in ("floors", "learn", "default", "table"):
         parser.add_argument(f"--{flag}", action="store_true")
+    parser.add_argument("--only", nargs="+", default=list(ENVIRONMENTS), metavar="ID")
+    parser.add_argument("--minutes", type=float, default=float("inf"))
     wanted = parser.parse_args()
     torch.set_num_threads(1)
-    results = load()
+    end = time.monotonic() + 60 * wanted.minutes
 
-    def save() -> None:
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-
+    measures: list[tuple[str, Callable[[str], Any]]] = []
     if wanted.floors:
-        for env_id, arguments in ENVIRONMENTS.items():
-            row = results.setdefault(env_id, {})
-            if "random" not in row:
-                row["random"] = random_floor(arguments)
-                save()
-        for env_id in ENVIRONMENTS:
-            if "gru" not in results[env_id]:
-                results[env_id]["gru"] = gru_floor(env_id)
-                print(env_id, "gru", results[env_id]["gru"], flush=True)
-                save()
+        measures += [("random", random_floor), ("gru", gru_floor)]
     if wanted.learn:
-        for seed in range(SEEDS):
-            for env_id in ENVIRONMENTS:
-                runs = results.setdefault(env_id, {}).setdefault("learn", [])
-                if len(runs) <= seed:
-                    runs.append(learn(env_id, seed))
-                    print(env_id, seed, runs[-1], flush=True)
-                    save()
+        measures += [("learn", learn)] * SEEDS
     if wanted.default:
-        for env_id in ENVIRONMENTS:
-            if "default" not in results.setdefault(env_id, {}):
-                results[env_id]["default"] = best_so_far(env_id)
-                print(env_id, "default", results[env_id]["default"], flush=True)
-                save()
+        measures += [("default", best_so_far)]
+    for number, (name, measure) in enumerate(measures):
+        for env_id in wanted.only:
+            row = load().get(env_id, {})
+            if time.monotonic() > end:
+                return
+            if name == "learn":
+                seed = number - measures.index((name, measure))
+                runs = row.get(name, [])
+                if len(runs) <= seed:
+                    keep(env_id, name, [*runs, learn(env_id, seed)])
+            elif name not in row:
+                keep(env_id, name, measure(env_id))
     if wanted.table:
-        PAGE.write_text(page(PAGE.read_text(), results))
+        PAGE.write_text(page(PAGE.read_text(), load()))
 
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ class TaskEnv(SingleEnv):
         **kwargs: Any,
     ) -> None:
         self.dynamics = make_dynamics(task, **kwargs)
-        self.metadata = {**self.metadata, "dials": self.dynamics.task.dials}
+        self.metadata = {**self.metadata, "dials": self.dynamics.dials}
         format = Format(self.dynamics, 1, observation, action)
         episodes = (EndlessEpisodes if endless else Episodes)(self.dynamics, 1)
         super().__init__(episodes, format, partial(render, episodes), mask_info=mask_info, render_mode=render_mode)
@@ -384,7 +384,7 @@ class TaskVectorEnv(NativeVectorEnv, VectorEnv[Any, Any, Array]):  # directly: s
     ) -> None:
         at_least(1, num_envs=num_envs)
         self.dynamics = make_dynamics(task, **kwargs)
-        self.metadata = {**TaskEnv.metadata, "dials": self.dynamics.task.dials}
+        self.metadata = {**TaskEnv.metadata, "dials": self.dynamics.dials}
         episodes = (EndlessEpisodes if endless else Episodes)(self.dynamics, num_envs, max_episode_steps)
         super().__init__(
             episodes,

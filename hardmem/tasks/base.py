@@ -142,9 +142,13 @@ class Task(ABC):
 
     @property
     def dials(self) -> dict[str, Any]:
-        """The difficulty as plain data: every argument, and what has to be kept at most, in cells and in bits."""
-        cells = self.num_stored
-        return {**dataclasses.asdict(self), "cells": cells, "bits": round(cells * math.log2(self.num_symbols), 1)}
+        """The difficulty as plain data: every argument, and what has to be kept at most, in cells and in bits.
+
+        "lag", "rewrites" and "distractors" are there for every task: 0 where it has none.
+        """
+        arguments, cells = dataclasses.asdict(self), self.num_stored
+        none = {dial: 0 for dial in ("lag", "rewrites", "distractors") if dial not in arguments}
+        return {**arguments, **none, "cells": cells, "bits": round(cells * math.log2(self.num_symbols), 1)}
 
     def shown_as_bits(self, inputs: Tensor) -> Tensor:
         """What a sequence model is shown: inputs (T, B, C) -> float32 (T, B, I), channel after channel.
@@ -197,14 +201,22 @@ def shuffled(count: Tensor, size: int, generator: torch.Generator | None, most: 
     Where `size` is larger than the count, what follows is of no account. If no count is above `most`, 255 at most, the
     work is done in bytes, which is faster.
     """
-    left = count.float() - torch.arange(size, device=count.device).unsqueeze(1)
-    uniform = torch.rand((size, len(count)), generator=generator, device=count.device)
-    order = uniform * left.clamp(min=1)  # which of those not yet taken: the order's Lehmer code
-    order = order.to(torch.uint8 if max(size, most or 256) < 256 else torch.int32)
-    for place in range(size - 2, -1, -1):
-        later = order[place + 1 :]
-        later += (later >= order[place]).view(torch.uint8)
-    return order.long().T
+    return shuffled_rows(count, (size, len(count)), generator, most).long().T
+
+
+def shuffled_rows(
+    count: Tensor, shape: tuple[int, ...], generator: torch.Generator | None, most: int | None = None
+) -> Tensor:
+    """`shuffled` as it is worked out: place by place, (size, ...), in bytes or int32; the count broadcasts."""
+    size = shape[0]
+    place = torch.arange(size, device=count.device).reshape(-1, *[1] * (len(shape) - 1))
+    left = (count - place).clamp(min=1)
+    order = torch.rand(shape, generator=generator, device=count.device) * left  # which of those not yet taken
+    order = order.to(torch.uint8 if max(size, most or 256) < 256 else torch.int32)  # the order's Lehmer code
+    for number in range(size - 2, -1, -1):
+        later = order[number + 1 :]
+        later += (later >= order[number]).view(torch.uint8)
+    return order
 
 
 def at_least(minimum: int, **numbers: int) -> None:

@@ -38,7 +38,7 @@ class Deal(NamedTuple):
     Attributes:
         case: by which layout, (B,).
         rows: what may be shown or due, (B, R, C), one symbol per channel, any integers; row 0 is blank.
-        source: the steps whose content answers where a row is due, (B, R, S), as in `Problem`.
+        source: the steps whose content answers where a row is due, (B, R, S), as in `Problem`; any integers.
     """
 
     case: Tensor
@@ -85,7 +85,7 @@ class Dealt(Task):
         shown, due = (table.index_select(0, deal.case) for table in layout)
         inputs, source = pick(deal.rows, shown), pick(deal.source, due)
         answer = deal.rows[..., self.answer_channel].gather(1, due)
-        return Problem(inputs.transpose(0, 1).long(), answer.T.long(), (due > 0).T, source.transpose(0, 1))
+        return Problem(inputs.transpose(0, 1).long(), answer.T.long(), (due > 0).T, source.transpose(0, 1).long())
 
 
 def pick(rows: Tensor, number: Tensor) -> Tensor:

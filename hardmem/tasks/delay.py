@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import Problem
+from hardmem.tasks.base import Problem, at_least
 from hardmem.tasks.dealing import Deal, Dealt, Layout
 
 
@@ -24,14 +24,17 @@ class Delay(Dealt):
         targets   .  .  .  .  .  4
         source    -  -  -  -  -  0
 
-    Lag and distractors are one dial, the length; one cell has to be kept, and nothing written over it.
+    The distractors are what the length counts; one cell has to be kept, and nothing written over it.
     Optimal play earns 1.0; a policy without memory guesses, as a random one does: 1 / num_symbols.
 
     Args:
         num_symbols: symbols the cue and the distractors are drawn from.
         min_length: fewest distractors.
         max_length: most distractors.
+        lag: blank steps between the last distractor and the delimiter, >= 0.
     """
+
+    lag: int = 0
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "easiest": {"max_length": 2},
@@ -40,13 +43,21 @@ class Delay(Dealt):
         "longest": {"min_length": 500, "max_length": 500},
     }
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(0, lag=self.lag)
+
+    @property
+    def dials(self) -> dict[str, Any]:
+        return {**super().dials, "distractors": self.max_length}
+
     @property
     def input_sizes(self) -> tuple[int, ...]:
         return (self.num_symbols + 1,)
 
     @property
     def num_steps(self) -> int:
-        return self.max_length + 3
+        return self.max_length + self.lag + 3
 
     @property
     def num_stored(self) -> int:
@@ -96,5 +107,6 @@ class Delay(Dealt):
 
     def layout(self, case: Tensor) -> Layout:
         step, lengths = torch.arange(self.num_steps, device=case.device), (case + self.min_length).unsqueeze(1)
-        shown = torch.where(step <= lengths, step + 1, (self.max_length + 2) * (step == lengths + 1))
-        return Layout(shown, (step == lengths + 2).long())  # the cue is row 1
+        opening = lengths + self.lag + 1  # when the delimiter is shown
+        shown = torch.where(step <= lengths, step + 1, (self.max_length + 2) * (step == opening))
+        return Layout(shown, (step == opening + 1).long())  # the cue is row 1

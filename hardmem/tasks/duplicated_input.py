@@ -43,12 +43,12 @@ class DuplicatedInput(Recitation):
         at_least(1, copies=self.copies)
 
     @property
-    def num_steps(self) -> int:
-        return super().num_steps + (self.copies - 1) * self.max_length
+    def num_presented(self) -> int:
+        return self.copies * self.max_length
 
     def kept(self, inputs: Tensor) -> Tensor:
         step = torch.arange(len(inputs), device=inputs.device).unsqueeze(1)
-        return super().kept(inputs) & (step % self.copies == 0)  # the first of its copies
+        return super().kept(inputs) & (step % (self.copies * (1 + self.distractors)) == 0)  # the first of its copies
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
         """The one problem, (T, 1), that shows the given symbols, copies included.
@@ -74,7 +74,8 @@ class DuplicatedInput(Recitation):
         shown = torch.where((step >= last) & (step < opening), self.max_length + 2, shown)
         turn = step - opening - 1
         asking = (turn >= 0) & (turn < lengths)
-        return Layout(shown, torch.where(asking, self._place(turn, lengths) + 1, 0))
+        layout = Layout(shown, torch.where(asking, self._place(turn, lengths) + 1, 0))
+        return self._spread_out(layout, last)
 
     def _place(self, turn: Tensor, lengths: Tensor) -> Tensor:
         return turn

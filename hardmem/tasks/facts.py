@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, at_least, shuffled
+from hardmem.tasks.base import Problem, at_least, shuffled_rows
 from hardmem.tasks.dealing import Deal, Dealt, Layout
 
 
@@ -26,16 +26,20 @@ class Facts(Dealt):
         num_keys: keys of each kind, at least as many as there are facts.
         distractors: facts beyond those that are asked for, >= 0. Nothing tells them from the others.
         lag: blank steps between the last fact and the first question, >= 0.
+        rewrites: facts shown after the first of each key, >= 0; each gives a key drawn among all shown another value,
+            and the latest is the one asked for. Needs two symbols.
     """
 
     max_length: int = 5
     num_keys: int = 16
     distractors: int = 3
     lag: int = 0
+    rewrites: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(0, distractors=self.distractors, lag=self.lag)
+        at_least(0, distractors=self.distractors, lag=self.lag, rewrites=self.rewrites)
+        at_least(1 + (self.rewrites > 0), num_symbols=self.num_symbols)
         if self.num_keys < self.max_length + self.distractors:
             raise ValueError(
                 f"num_keys must be at least max_length + distractors = {self.max_length + self.distractors}, "
@@ -53,7 +57,7 @@ class Facts(Dealt):
     @property
     def max_facts(self) -> int:
         """Facts shown in the longest problem."""
-        return self.max_length + self.distractors
+        return self.max_length + self.distractors + self.rewrites
 
     @property
     def max_questions(self) -> int:
@@ -80,16 +84,24 @@ class Facts(Dealt):
     def deal(
         self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
     ) -> Deal:
-        lengths = self._draw_lengths(num_problems, generator, device)
-        keys = self._draw_keys(lengths.repeat(len(self.key_channels)), generator).split(num_problems)
-        values = torch.randint(1, self.num_symbols + 1, keys[0].shape, generator=generator, device=device)
-        facts = torch.stack([part.T.int() for part in (*keys, values)])  # (C, F, B): so is all that follows made
-        asked = self._draw_asked(lengths, generator)
-        kind = torch.randint(0, len(keys), asked.shape, generator=generator, device=device)
-        answers = facts.gather(1, asked.T.expand(len(facts), -1, -1))
-        cues = answers * (torch.arange(len(facts), device=device)[:, None, None] == kind.T)
-        facts, answers, cues = (part.permute(2, 1, 0) for part in (facts, answers, cues))
-        return self._deal(lengths - self.min_length, facts, answers, cues, asked.unsqueeze(-1))
+        # Place by place and in bytes where numbers fit: an environment needs problems by the thousand.
+        lengths, channels = self._draw_lengths(num_problems, generator, device), len(self.key_channels)
+        keys = self._draw_keys(lengths, generator)  # (S, C, B)
+        asked = source = self._draw_asked(lengths, generator)  # (Q, B)
+        if self.rewrites:
+            which, values = self._draw_rewrites(lengths, generator)
+            keys = keys.gather(0, which.unsqueeze(1).expand(-1, channels, -1))
+            source = self._latest(asked, which, lengths)
+        else:
+            shape, small = (len(keys), num_problems), keys.dtype if self.num_symbols < 256 else torch.int32
+            values = torch.randint(1, self.num_symbols + 1, shape, generator=generator, device=device, dtype=small)
+        facts = torch.cat([keys, values.unsqueeze(1)], dim=1)  # (F, C + 1, B)
+        answers = facts.gather(0, source.long().unsqueeze(1).expand(-1, channels + 1, -1))  # (Q, C + 1, B)
+        kind = torch.randint(0, channels, asked.shape, generator=generator, device=device, dtype=torch.uint8)
+        channel = torch.arange(channels + 1, dtype=torch.uint8, device=device).unsqueeze(1)
+        cues = answers * (kind.unsqueeze(1) == channel)
+        facts, answers, cues = (part.permute(2, 0, 1) for part in (facts, answers, cues))
+        return self._deal(lengths - self.min_length, facts, answers, cues, source.T.unsqueeze(-1))
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
         """The one problem, (T, 1), of the given rows: facts, then cues, each as it is shown, one symbol per channel.
@@ -144,17 +156,38 @@ class Facts(Dealt):
         return torch.randint(self.min_length, self.max_length + 1, (num_problems,), generator=generator, device=device)
 
     def _draw_keys(self, lengths: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Distinct keys, (B, max_length + distractors)."""
-        count, size = torch.full_like(lengths, self.num_keys), self.max_length + self.distractors
-        return shuffled(count, size, generator, most=self.num_keys) + 1
+        """Keys, distinct in each of C channels, (max_length + distractors, C, B)."""
+        shape = (self.max_length + self.distractors, len(self.key_channels), len(lengths))
+        return shuffled_rows(lengths.new_full((), self.num_keys), shape, generator, most=self.num_keys) + 1
 
     def _draw_asked(self, lengths: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Which facts are asked for, by number, (B, max_length); those beyond the lengths (B,) are of no account."""
-        return shuffled(lengths + self.distractors, self.max_length, generator, most=self.max_facts)
+        """Which keys are asked for, by number, (max_length, B); those beyond the lengths (B,) are of no account."""
+        most = self.max_length + self.distractors
+        return shuffled_rows(lengths + self.distractors, (self.max_length, len(lengths)), generator, most)
+
+    def _draw_rewrites(self, lengths: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Whose key each fact has, by number, and its value, (max_facts, B) each: every key once, then rewrites."""
+        shape, device = (self.max_facts, len(lengths)), lengths.device
+        row, num_keys = torch.arange(self.max_facts, device=device).unsqueeze(1), lengths + self.distractors
+        chosen = (torch.rand(shape, generator=generator, device=device) * num_keys).long()
+        which = torch.where(row < num_keys, row, chosen)
+        # A key's value goes around the symbols: from anywhere, by at least 1 and less than once around.
+        uniform = torch.rand(shape, generator=generator, device=device)
+        change = (uniform * self.num_symbols).long()
+        change = torch.where(row < num_keys, change, 1 + (uniform * (self.num_symbols - 1)).long())
+        so_far = (which.unsqueeze(1) == which) & (row >= row.T).unsqueeze(-1)  # (F, F, B)
+        return which, (so_far * change).sum(dim=1) % self.num_symbols + 1
+
+    def _latest(self, asked: Tensor, which: Tensor, lengths: Tensor) -> Tensor:
+        """The last facts about the keys asked for, (Q, B) by number -> (Q, B) by row; `which` as it was drawn."""
+        row = torch.arange(self.max_facts, device=which.device).unsqueeze(1)
+        shown = row < lengths + self.distractors + self.rewrites
+        latest: Tensor = ((asked.unsqueeze(1) == which) & shown).mul(row).amax(dim=1)
+        return latest
 
     def _counts(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Facts, cues and hops of problems of these lengths, (B,) each."""
-        return lengths + self.distractors, lengths, torch.ones_like(lengths)
+        return lengths + self.distractors + self.rewrites, lengths, torch.ones_like(lengths)
 
     def layout(self, case: Tensor) -> Layout:
         return self._layout(*self._counts(case + self.min_length))
@@ -174,7 +207,7 @@ class Facts(Dealt):
     def _deal(self, case: Tensor, facts: Tensor, answers: Tensor, cues: Tensor, source: Tensor) -> Deal:
         """The rows: blank, facts (B, F, C), answers and cues (B, Q, C); source (B, Q, S) are the facts by number."""
         parts = torch.zeros_like(facts[:, :1]), facts, answers, cues
-        rows = torch.cat([part.transpose(0, 2) for part in parts], dim=1)  # (C, R, B): what is worked on together
-        shown = torch.full((source.shape[2], *rows.shape[1:]), -1, device=facts.device)
-        shown[:, 1 + self.max_facts : 1 + self.max_facts + source.shape[1]] = source.transpose(0, 2)
-        return Deal(case, rows.transpose(0, 2), shown.transpose(0, 2))
+        rows = torch.cat([part.permute(1, 2, 0) for part in parts])  # (R, C, B): what is worked on together
+        shown = torch.full((len(rows), source.shape[2], len(case)), -1, dtype=torch.int32, device=facts.device)
+        shown[1 + self.max_facts : 1 + self.max_facts + source.shape[1]] = source.permute(1, 2, 0)
+        return Deal(case, rows.permute(2, 0, 1), shown.permute(2, 0, 1))

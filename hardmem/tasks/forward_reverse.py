@@ -48,7 +48,8 @@ class ForwardReverse(Recitation):
         turn = step - forward - 1
         due = torch.where((turn >= 0) & (turn < lengths), turn + 1, 0)
         turn = step - backward - 1
-        return Layout(shown, torch.where((turn >= 0) & (turn < lengths), lengths - turn, due))
+        layout = Layout(shown, torch.where((turn >= 0) & (turn < lengths), lengths - turn, due))
+        return self._spread_out(layout, lengths)
 
     def _place(self, turn: Tensor, lengths: Tensor) -> Tensor:
         return turn

@@ -38,6 +38,7 @@ class Maze(Facts):
         num_keys: numbers of junctions, at least as many as there are cues.
         distractors: cues beyond as many as there are junctions, >= 0.
         lag: blank steps between the last cue and the walk, >= 0.
+        rewrites: cues shown after the first of each number, >= 0, each with another turn; the latest counts.
         corridor: steps before each junction, >= 0.
     """
 
@@ -65,9 +66,8 @@ class Maze(Facts):
         return super().num_steps + self.max_length * self.corridor
 
     def _draw_asked(self, lengths: Tensor, generator: torch.Generator | None) -> Tensor:
-        shape = (len(lengths), self.max_length)
-        uniform = torch.rand(shape, generator=generator, device=lengths.device)
-        return (uniform * (lengths + self.distractors).unsqueeze(1)).long()
+        uniform = torch.rand((self.max_length, len(lengths)), generator=generator, device=lengths.device)
+        return (uniform * (lengths + self.distractors)).long()
 
     def _layout(self, num_facts: Tensor, num_cues: Tensor, hops: Tensor) -> Layout:
         step = torch.arange(self.num_steps, device=hops.device)

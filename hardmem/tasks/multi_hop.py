@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import shuffled
-from hardmem.tasks.dealing import Deal, pick
+from hardmem.tasks.base import shuffled_rows
+from hardmem.tasks.dealing import Deal
 from hardmem.tasks.facts import Facts
 
 
@@ -37,6 +37,7 @@ class MultiHop(Facts):
         num_keys: keys, at least as many as there are facts.
         distractors: facts beyond those of the chain, >= 0.
         lag: blank steps between the last fact and the question, >= 0.
+        rewrites: facts shown again with another value, >= 0; the latest counts.
     """
 
     min_length: int = 2
@@ -66,26 +67,24 @@ class MultiHop(Facts):
         self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
     ) -> Deal:
         lengths = self._draw_lengths(num_problems, generator, device)
-        num_facts = (lengths + self.distractors).unsqueeze(1)
-        keys = self._draw_keys(lengths, generator)  # around the ring; the chain starts at the first
-        values = torch.randint(1, self.num_symbols + 1, keys.shape, generator=generator, device=device)
-        place = shuffled(num_facts.squeeze(1), self.max_facts, generator)  # the place in the ring of each fact shown
-        links = keys.gather(1, (place + 1) % num_facts)
-        shown = place.argsort(dim=1)  # (B, F): when the fact at each place is shown
-        hop = torch.arange(self.max_hops, device=device) - (self.max_hops - lengths.unsqueeze(1))  # below 0: none
-        source = torch.where(hop >= 0, shown.gather(1, hop.clamp(min=0)), -1)  # (B, max_hops)
-        question = [keys[:, 0], lengths, torch.zeros_like(lengths)]
-        facts = torch.stack([keys.gather(1, place), links, values], dim=-1)
-        return self._deal(
-            case=lengths - self.min_length,
-            facts=facts,
-            answers=pick(facts, source[:, -1:]),
-            cues=torch.stack(question, dim=-1).unsqueeze(1),
-            source=source.unsqueeze(1),
-        )
+        keys = self._draw_keys(lengths, generator)[:, 0]  # (S, B), around the ring; the chain starts at the first
+        place = shuffled_rows(lengths + self.distractors, tuple(keys.shape), generator).long()  # of each fact, there
+        if self.rewrites:
+            which, values = self._draw_rewrites(lengths, generator)
+            place = place.gather(0, which)  # (F, B)
+        else:
+            values = torch.randint(1, self.num_symbols + 1, keys.shape, generator=generator, device=device)
+        links = keys.gather(0, (place + 1) % (lengths + self.distractors))
+        hop = torch.arange(self.max_hops, device=device).unsqueeze(1) - (self.max_hops - lengths)  # below 0: none
+        source = torch.where(hop >= 0, self._latest(hop, place, lengths), -1)  # (max_hops, B)
+        facts = torch.stack([keys.gather(0, place), links, values], dim=1)  # (F, C, B)
+        answers = facts.gather(0, source[-1:].unsqueeze(1).expand(-1, 3, -1))
+        cues = torch.stack([keys[0].long(), lengths, torch.zeros_like(lengths)]).unsqueeze(0)
+        facts, answers, cues = (part.permute(2, 0, 1) for part in (facts, answers, cues))
+        return self._deal(lengths - self.min_length, facts, answers, cues, source.T.unsqueeze(1))
 
     def _counts(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return lengths + self.distractors, torch.ones_like(lengths), lengths
+        return lengths + self.distractors + self.rewrites, torch.ones_like(lengths), lengths
 
     def _find(self, facts: list[list[int]], cue: list[int]) -> list[int]:
         key, hops, _ = cue

@@ -115,9 +115,10 @@ class PrioritySort(Recitation):
         channel[:, 1 : self.max_length + 1, 0] = priorities
         rows = torch.cat([channel, deal.rows], dim=-1)
         answers = rows.gather(1, (order + 1).unsqueeze(-1).expand(-1, -1, rows.shape[2]))
-        return Deal(deal.case, torch.cat([rows, answers], dim=1), torch.cat([deal.source, order.unsqueeze(-1)], dim=1))
+        source = order.unsqueeze(-1) * (1 + self.distractors)
+        return Deal(deal.case, torch.cat([rows, answers], dim=1), torch.cat([deal.source, source], dim=1))
 
     def layout(self, case: Tensor) -> Layout:
         shown, due = super().layout(case)
         asked = (due > 0) & (due <= self.top)
-        return Layout(shown, torch.where(asked, due + self.max_length + self.num_markers, 0))
+        return Layout(shown, torch.where(asked, due + self.max_length + self.num_others, 0))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hardmem.tasks.base import Problem, at_least
 from hardmem.tasks.dealing import Deal, Dealt, Layout
+from hardmem.tasks.distractors import draw_distractors, spread_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +28,12 @@ class Recitation(Dealt):
         min_length: fewest symbols in a problem.
         max_length: most symbols in a problem.
         lag: steps between the last symbol and the delimiter, >= 0.
+        distractors: symbols of another kind after each symbol shown, as many to choose from, never asked for, >= 0. In
+            a problem that is given, each is the first of them.
     """
 
     lag: int = 0
+    distractors: int = 0
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "easiest": {"max_length": 3},
@@ -40,7 +44,7 @@ class Recitation(Dealt):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(0, lag=self.lag)
+        at_least(0, lag=self.lag, distractors=self.distractors)
         at_least(1, max_repeats=self.max_repeats)
 
     @property
@@ -68,12 +72,23 @@ class Recitation(Dealt):
         return self.max_repeats + (self.lag > 0)
 
     @property
+    def num_presented(self) -> int:
+        """Steps that show a symbol to be kept, in the longest problem."""
+        return self.max_length
+
+    @property
+    def num_others(self) -> int:
+        """Rows of a deal that show no symbol to be kept: the markers, then the distractors."""
+        return self.num_markers + self.distractors * self.num_presented
+
+    @property
     def input_sizes(self) -> tuple[int, ...]:
-        return (self.num_symbols + self.num_markers,)
+        return (self.num_symbols + self.num_markers + (self.distractors > 0) * self.num_symbols,)
 
     @property
     def num_steps(self) -> int:
-        return self.max_length + self.lag + self.max_repeats * (self.max_length + 1)
+        shown = self.num_presented * (1 + self.distractors)
+        return shown + self.lag + self.max_repeats * (self.max_length + 1)
 
     @property
     def num_stored(self) -> int:
@@ -101,7 +116,12 @@ class Recitation(Dealt):
         repeats = torch.ones_like(lengths)
         if self.max_repeats > 1:
             repeats = torch.randint(1, self.max_repeats + 1, (num_problems,), generator=generator, device=device)
-        return self._deal(symbols.T, lengths, repeats)
+        symbols = symbols.T
+        if self.distractors:
+            number, first = self.distractors * self.num_presented, self.num_symbols + self.num_markers + 1
+            distractors = draw_distractors(number, first, self.num_symbols, lengths, generator)
+            symbols = torch.cat([symbols, distractors], dim=1)
+        return self._deal(symbols, lengths, repeats)
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
         return self._recite(symbols, 1, device)
@@ -117,15 +137,22 @@ class Recitation(Dealt):
         if not all(1 <= symbol <= self.num_symbols for symbol in symbols):
             raise ValueError(f"symbols must lie in 1 to {self.num_symbols}, got {list(symbols)}")
         padded = [*symbols, *[1] * (self.max_length - len(symbols))]
+        padded += [self.num_symbols + self.num_markers + 1] * (self.distractors * self.num_presented)
         length, times = torch.tensor([len(symbols)], device=device), torch.tensor([repeats], device=device)
         return self._deal(torch.tensor([padded], device=device), length, times)
 
     def _deal(self, symbols: Tensor, lengths: Tensor, repeats: Tensor) -> Deal:
-        """The rows: blank, symbols (B, max_length), of which the first `lengths` (B,) count, and all markers."""
+        """The rows: blank, symbols (B, max_length), of which the first `lengths` (B,) count, all markers, distractors.
+
+        The distractors stand after the symbols in what is given.
+        """
         blank = torch.zeros_like(symbols[:, :1])
         markers = self.num_symbols + 1 + torch.arange(self.num_markers, device=symbols.device)
-        rows = torch.cat([blank.T, symbols.T, markers.unsqueeze(1).expand(-1, len(symbols))]).T.unsqueeze(-1)
-        source = torch.arange(rows.shape[1], device=symbols.device) - 1  # the symbol in row r is shown at step r - 1
+        markers = markers.unsqueeze(1).expand(-1, len(symbols))
+        symbols, distractors = symbols.T[: self.max_length], symbols.T[self.max_length :]
+        rows = torch.cat([blank.T, symbols, markers, distractors]).T.unsqueeze(-1)
+        source = torch.arange(rows.shape[1], device=rows.device) - 1  # the symbol in row r is the r-th shown
+        source = (source * (1 + self.distractors)).clamp(min=-1)
         case = (lengths - self.min_length) * self.max_repeats + repeats - 1
         return Deal(case, rows, source.unsqueeze(-1).expand_as(rows))
 
@@ -143,4 +170,9 @@ class Recitation(Dealt):
         asking = (position >= 0) & (position < repeats * period) & (turn < lengths)
         due = torch.where(asking, self._place(turn, lengths) + 1, 0)
         ending = position == repeats * period - int(self.pauses)
-        return Layout(shown, torch.where(ending & self.end_marker, self.max_length + repeats, due))
+        layout = Layout(shown, torch.where(ending & self.end_marker, self.max_length + repeats, due))
+        return self._spread_out(layout, lengths)
+
+    def _spread_out(self, layout: Layout, until: Tensor) -> Layout:
+        """The layouts with distractors after each of the first `until` (K, 1) steps."""
+        return spread_out(layout, until.squeeze(1), self.distractors, 1 + self.max_length + self.num_markers)

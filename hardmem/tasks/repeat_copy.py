@@ -38,6 +38,7 @@ class RepeatCopy(Recitation):
         min_length: fewest symbols in a problem.
         max_length: most symbols in a problem.
         lag: steps between the last symbol and the delimiter, >= 0.
+        distractors: as in `Recitation`.
         max_repeats: most recitals, >= 1; their number is uniform from 1. Delimiter r is symbol `num_symbols + r`.
         pauses: whether a blank step stands between two recitals.
         end_marker: whether the delimiter is asked for at the end.
@@ -96,7 +97,7 @@ class RepeatCopy(Recitation):
 
     def _deal(self, symbols: Tensor, lengths: Tensor, repeats: Tensor) -> Deal:
         deal = super()._deal(symbols, lengths, repeats)
-        opening = (lengths + self.lag)[:, None, None]  # when the delimiter is shown
+        opening = (lengths * (1 + self.distractors) + self.lag)[:, None, None]  # when the delimiter is shown
         number = torch.arange(deal.rows.shape[1], device=symbols.device)[:, None]
         return deal._replace(source=torch.where(number > self.max_length, opening, deal.source))
 

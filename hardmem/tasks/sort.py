@@ -36,11 +36,13 @@ class Sort(Recitation):
         """The rows of a recitation, and after them the answers in order."""
         deal = super()._deal(symbols, lengths, repeats)
         counts = torch.arange(self.max_length, device=symbols.device) < lengths.unsqueeze(1)
+        symbols = symbols[:, : self.max_length]
         order = torch.where(counts, symbols, self.num_symbols + 1).argsort(dim=1, stable=True)  # (B, max_length)
         answers = symbols.gather(1, order)
         rows = torch.cat([deal.rows, answers.unsqueeze(-1)], dim=1)
-        return Deal(deal.case, rows, torch.cat([deal.source, order.unsqueeze(-1)], dim=1))
+        source = order.unsqueeze(-1) * (1 + self.distractors)
+        return Deal(deal.case, rows, torch.cat([deal.source, source], dim=1))
 
     def layout(self, case: Tensor) -> Layout:
         shown, due = super().layout(case)
-        return Layout(shown, torch.where(due > 0, due + self.max_length + self.num_markers, 0))
+        return Layout(shown, torch.where(due > 0, due + self.max_length + self.num_others, 0))

@@ -28,7 +28,7 @@ def test_the_random_floor_is_what_was_measured(script):
     """Measured again, within 5 standard errors of one answer in eight."""
     results = script.load()
     for env_id in ("hardmem/Copy-v0", "hardmem/FactRecallAssociative-v0"):
-        again = script.random_floor(script.ENVIRONMENTS[env_id])
+        again = script.random_floor(env_id)
         assert abs(again - results[env_id]["random"]) < 5 * (0.11 / script.NUM_EPISODES) ** 0.5
 
 

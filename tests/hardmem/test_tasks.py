@@ -20,17 +20,21 @@ from hardmem.tasks import (
 from hardmem.tasks.base import shuffled
 from hardmem.tasks.dealing import Deal, Dealt, pick
 
-PRESETS = [(name, preset) for name, task in TASKS.items() for preset in task.presets]
+DIALS = ("lag", "rewrites", "distractors")
+DIFFICULTIES = [(name, {"preset": preset}) for name, task in TASKS.items() for preset in task.presets]
+DIFFICULTIES += [
+    (name, {field.name: 2 for field in dataclasses.fields(task) if field.name in DIALS}) for name, task in TASKS.items()
+]
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize(("name", "preset"), PRESETS)
-def test_problems_are_consistent(name, preset):
+@pytest.mark.parametrize(("name", "difficulty"), DIFFICULTIES, ids=str)
+def test_problems_are_consistent(name, difficulty):
     """Shapes, types and ranges; an answer is due exactly where there is a target, which its last source has shown."""
-    task = make_task(name, preset)
+    task = make_task(name, **difficulty)
     problem = task.draw(256, generator=generator())
     T, B = task.num_steps, 256
     assert problem.mask.shape == (T, B)
@@ -350,6 +354,36 @@ def test_lag_pushes_the_questions_back():
         due = [problem.mask.long().argmax(dim=0) for problem in (first, later)]
         assert (due[1] - due[0]).unique().tolist() == [3]
         torch.testing.assert_close(first.targets.sum(dim=0), later.targets.sum(dim=0))
+
+
+def test_distractors_are_shown_among_what_counts():
+    """Symbols beyond the markers after each one shown, or each step of an item; sources are further apart."""
+    problem = Copy(num_symbols=8, max_length=2, distractors=1).problem([4, 1])
+    assert problem.inputs[:, 0, 0].tolist() == [4, 10, 1, 10, 9, 0, 0]
+    assert problem.targets[:, 0].tolist() == [0, 0, 0, 0, 0, 4, 1]
+    assert problem.source[:, 0, 0].tolist() == [-1] * 5 + [0, 2]
+    problem = AssociativeRecall(num_symbols=8, max_length=1, item_length=1, distractors=2).problem([4, 1, 4])
+    assert problem.inputs[:, 0, 0].tolist() == [9, 11, 11, 4, 11, 11, 9, 11, 11, 1, 11, 11, 10, 4, 0, 0]
+    assert problem.source[-1, 0].tolist() == [3, 9]
+    drawn = Copy(num_symbols=8, min_length=2, max_length=2, distractors=1).draw(4000, generator=generator())
+    for step in (1, 3):
+        times = torch.bincount(drawn.inputs[step, :, 0], minlength=18) / 4000
+        assert not times[:10].any()
+        assert (times[10:] - 1 / 8).abs().max() < 5 * (7 / 64 / 4000) ** 0.5
+
+
+def test_rewritten_facts_answer_with_their_latest_value():
+    """By either key of a fact, and at any place of a chain; the key and the link stay."""
+    given = [5, 1, 4, 2, 7, 4, 5, 1, 6, 0, 1, 0]
+    problem = make_task("fact-recall", max_length=2, rewrites=1).problem(given)
+    assert (problem.targets.max().item(), problem.source.max().item()) == (6, 2)
+    task = make_task("multi-hop", min_length=2, max_length=2, distractors=1, rewrites=3)
+    inputs = task.draw(50, generator=generator()).inputs[:6]
+    for column in range(50):
+        links = dict(inputs[:3, column, :2].tolist())
+        values = {key: [value for k, _, value in inputs[:, column].tolist() if k == key] for key in links}
+        assert {tuple(pair) for pair in inputs[:, column, :2].tolist()} == set(links.items())
+        assert all(new != old for value in values.values() for old, new in itertools.pairwise(value))
 
 
 def test_every_rewrite_changes_a_value():
