@@ -14,14 +14,11 @@ from hardmem.envs import ENVIRONMENTS
 from hardmem.tasks import TASKS
 
 EASIEST: dict[str, Any] = {"preset": "easiest"}
-GRU: dict[str, Any] = {"preset": "easiest", "policy": "gru"}
-CONTENT: dict[str, Any] = {
-    "preset": "easiest", "access": "soft", "addressing": "content-location", "heads": ("read", "write")
-}  # fmt: skip
+CONTENT: dict[str, Any] = {**EASIEST, "access": "soft", "addressing": "content-location", "heads": ("read", "write")}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "hardmem/RepeatCopy-v0": EASIEST,
-    "hardmem/RepeatCopyRandomAccess-v0": GRU,
+    "hardmem/RepeatCopyRandomAccess-v0": {**EASIEST, "policy": "gru"},
     "hardmem/Reverse-v0": EASIEST,
     "hardmem/ReverseRandomAccess-v0": EASIEST,
     "hardmem/ForwardReverse-v0": EASIEST,
@@ -35,7 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "hardmem/StackRandomAccess-v0": EASIEST,
     "hardmem/Queue-v0": EASIEST,
     "hardmem/QueueRandomAccess-v0": EASIEST,
-    "hardmem/Addition-v0": GRU,
+    "hardmem/Addition-v0": {**EASIEST, "policy": "gru"},
     "hardmem/AdditionRandomAccess-v0": EASIEST,
     "hardmem/Counting-v0": EASIEST,
     "hardmem/CountingRandomAccess-v0": EASIEST,
@@ -59,22 +56,22 @@ PRESETS: dict[str, dict[str, Any]] = {
     "hardmem/AssociativeRecall-v0": EASIEST,
     "hardmem/AssociativeRecallRandomAccess-v0": EASIEST,
     "hardmem/AssociativeRecallAssociative-v0": EASIEST,
-    "addition": CONTENT,
+    "addition": {**CONTENT, "controller": "gru"},
     "associative-recall": CONTENT,
     "counting": CONTENT,
-    "duplicated-input": EASIEST,
+    "delay": {"preset": "default"},
+    "duplicated-input": {**EASIEST, "controller": "gru"},
     "dynamic-ngrams": EASIEST,
     "fact-recall": CONTENT,
     "forward-reverse": CONTENT,
     "maze": CONTENT,
     "multi-hop": CONTENT,
     "overwrite": CONTENT,
-    "priority-sort": CONTENT,
-    "queue": CONTENT,
-    "repeat-copy": EASIEST,
-    "reverse": EASIEST,
+    "priority-sort": {**CONTENT, "controller": "gru"},
+    "queue": {"preset": "default", "heads": ("read", "write")},
+    "repeat-copy": {**EASIEST, "controller": "gru"},
     "slot-recall": CONTENT,
-    "sort": CONTENT,
+    "sort": {**CONTENT, "controller": "gru"},
     "stack": EASIEST,
 }
 """By environment, for agents, and by task, for sequence models: the fields that differ from the defaults. A difficulty,
