@@ -26,6 +26,7 @@ from hardmem.estimators import (
 ESTIMATES: dict[str, str] = {
     "cost-to-go": "returns",
     "whole-return": "returns",
+    "whole-return-leave-one-out": "returns",
     "discounted": "returns",
     "gae": "returns",
     "settled-returns": "returns",
@@ -145,7 +146,7 @@ class Estimate(nn.Module):
             judged = self.critic(plain, features("state"), mask, index)
             action_value, critic_loss = judged.value, judged.loss
         name = self.parts["returns"]
-        if name == "whole-return":
+        if name in ("whole-return", "whole-return-leave-one-out"):
             returns = whole_cost(cost.detach())
         elif name in ("discounted", "gae"):
             returns = cost_to_go(cost.detach(), self.discount)
@@ -222,6 +223,8 @@ def _check(config: TrainConfig, parts: dict[str, str], choices_kept: bool, answe
             f"{told} draws group_size >= 2 copies together, and no baseline may take them for independent: got "
             f"group_size={config.group_size} and baseline={config.baseline!r}; try none, moving-average or value"
         )
+    if parts["returns"] == "whole-return-leave-one-out" and config.baseline != "leave-one-out":
+        raise ValueError(f"{told} is whole-return with baseline='leave-one-out', got {config.baseline!r}")
     if parts["returns"] == "gae" and config.baseline != "value":
         raise ValueError(f"{told} needs the critic of baseline='value', got {config.baseline!r}")
     if "gradient" in parts and (config.baseline != "none" or "scale" in parts or parts["returns"] == "gae"):

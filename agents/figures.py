@@ -128,7 +128,7 @@ def _contents(title: str, memory: Tensor) -> Figure:
     """What cells hold, (N, W)."""
     figure, panel = _card(title)
     contents = memory.cpu().numpy()
-    most = max(abs(contents).max(), 1e-9)
+    most = float(abs(contents).max()) or 1.0
     image = panel.imshow(
         contents, aspect="auto", origin="lower", cmap="coolwarm", vmin=-most, vmax=most, interpolation="nearest"
     )

@@ -35,14 +35,25 @@ def environments() -> Table:
 
 
 def estimators() -> Table:
-    """Every estimator and baseline: what it needs, whether it is unbiased, where it comes from."""
+    """Every estimator and baseline: how it is had, whether it is unbiased, what it needs, where it comes from."""
     title = "docs/estimators.md has the proofs and the measured variance"
-    table = _one_line_each(title, "name", "family", "needs", "unbiased", "source")
+    table = _one_line_each(title, "name", "of hardmem train", "unbiased", "needs", "source")
+    family = ""
     for name, record in ESTIMATORS.items():
-        flag = " *" if name in BASELINES else " +" if name in ESTIMATES else ""
-        table.add_row(name, record.family + flag, record.needs, _yes(record.unbiased), record.source)
-    table.caption = "* a name for --baseline, + for --estimator (several joined with +) of `hardmem train`"
+        if record.family != family:
+            table.add_section()
+            family = record.family
+        how = next((flag for flag, names in FLAGS.items() if name in names), f"no: {record.family}")
+        table.add_row(name, how, _yes(record.unbiased), record.needs, record.source)
+    table.caption = (
+        "--estimator takes several, joined with +. The others are for a loop of your own: for one choice whose cost "
+        "can be evaluated again, or for trajectories drawn without replacement."
+    )
     return table
+
+
+FLAGS: dict[str, Mapping[str, object]] = {"--estimator": ESTIMATES, "--baseline": BASELINES, "--access": ACCESS}
+"""The flags of a training that take names of the catalogue."""
 
 
 def models() -> Table:

@@ -187,7 +187,7 @@ def _frame(record: Trace, step: int) -> Figure:
         where.set(title=name.replace("cells", "heads"), ylabel="cell", xticks=range(len(cells.heads)))
         holds = figure.add_subplot(grid[row, 1])
         memory = cells.memory.cpu().numpy()
-        most = max(float(np.abs(memory).max()), 1e-9)
+        most = float(np.abs(memory).max()) or 1.0
         image = holds.imshow(memory[step + 1], cmap="coolwarm", vmin=-most, vmax=most, aspect="auto", origin="lower")
         holds.set(title=name, xlabel="position in the cell")
         figure.colorbar(image, ax=holds)

@@ -8,6 +8,7 @@ import itertools
 import pytest
 import torch
 
+from hardmem.access import ACCESS
 from hardmem.agents import AgentConfig, SequenceConfig, train
 from hardmem.agents.estimates import ESTIMATES, Played
 from hardmem.agents.learner import Generators, Stage
@@ -21,6 +22,8 @@ from tests import device_guard
 AGENT = AgentConfig(max_length=2, start_length=2, num_symbols=3, num_envs=16, eval_problems=4, group_size=4)
 SEQUENCE = SequenceConfig(max_length=2, start_length=2, num_symbols=4, eval_problems=4, group_size=4)
 SELF_PACED = {"env": "hardmem/Overwrite-v0", "preset": "easiest"}
+OF_MODELS = ("whole-return", "whole-return-leave-one-out", "discounted", "gae", "variance-scale")
+"""Estimators that a sequence model can be trained by, beside the default one."""
 FITTING = {"gae": "value", "all-action": "none", "stratified": "value"}
 """The baseline that goes with an estimator where the default one does not."""
 
@@ -51,7 +54,7 @@ CONFIGS = (
     + [of_agents(env="CartPole-v1", baseline=name, policy="ntm") for name in ("self-critical", "value")]
     + [
         dataclasses.replace(SEQUENCE, estimator=name, baseline=fitting(name))
-        for name in ("whole-return", "discounted", "gae", "variance-scale", "whole-return+variance-scale")
+        for name in (*OF_MODELS, "whole-return+variance-scale")
     ]
     + [
         dataclasses.replace(SEQUENCE, baseline=name)
@@ -199,8 +202,12 @@ def test_a_policy_with_cells_of_its_own_remembers():
 
 
 def test_the_registry_is_of_the_catalogue():
-    """Names mean one thing."""
+    """Names mean one thing, and of the estimators of whole trajectories only one asks for a loop of one's own."""
     assert set(ESTIMATES) <= set(ESTIMATORS)
+    families = {"returns": set(ESTIMATES), "baseline": set(BASELINES), "relaxation": set(ACCESS)}
+    families["trajectory"] = {*ESTIMATES, "weighted-set"}
+    for name, record in ESTIMATORS.items():
+        assert record.family == "choice" or name in families[record.family]
 
 
 @pytest.mark.parametrize(
@@ -208,6 +215,7 @@ def test_the_registry_is_of_the_catalogue():
     [
         (of_agents(estimator="ppo"), "unknown estimator 'ppo'; choose among"),
         (of_agents(estimator="gae+discounted"), "'gae' and 'discounted' play the same part"),
+        (of_agents(estimator="whole-return-leave-one-out", baseline="value"), "with baseline='leave-one-out', got 'value'"),
         (of_agents(estimator="gae"), "needs the critic of baseline='value', got 'leave-one-out'"),
         (of_agents(estimator="all-action"), "goes with baseline='none'"),
         (of_agents(estimator="stratified"), "no baseline may take them for independent"),
