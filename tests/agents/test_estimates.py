@@ -215,7 +215,7 @@ def test_the_registry_is_of_the_catalogue():
     [
         (of_agents(estimator="ppo"), "unknown estimator 'ppo'; choose among"),
         (of_agents(estimator="gae+discounted"), "'gae' and 'discounted' play the same part"),
-        (of_agents(estimator="whole-return-leave-one-out", baseline="value"), "with baseline='leave-one-out', got 'value'"),
+        (of_agents(estimator="whole-return-leave-one-out", baseline="value"), "'leave-one-out', got 'value'"),
         (of_agents(estimator="gae"), "needs the critic of baseline='value', got 'leave-one-out'"),
         (of_agents(estimator="all-action"), "goes with baseline='none'"),
         (of_agents(estimator="stratified"), "no baseline may take them for independent"),
