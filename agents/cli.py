@@ -21,30 +21,48 @@ from hardmem.agents.training import NonFiniteError
 MANUAL = """Hard and soft attention over an external memory: train, watch, compare.
 
 Begin
-  hardmem compare copy                    five methods side by side: a table, two pictures
-  hardmem compare copy reverse --methods hard-ntm hard-ntm,access=reinmax    any methods on any tasks
-  hardmem train agent                     REINFORCE in hardmem/Copy-v0
-  hardmem train sequence --access soft    a Neural Turing Machine; --access sampled is the hard one
-  hardmem train --config mine.toml        the same from a file: kind = "agent", learning_rate = 3e-3, ...
+  hardmem compare copy         five methods side by side: a table, two pictures
+  hardmem train agent          REINFORCE in hardmem/Copy-v0
+  hardmem train sequence       a hard Neural Turing Machine on the task copy;
+                               --access soft makes it a soft one
   hardmem eval runs/train-1 --lengths 10 100 1000
-  hardmem watch runs/train-1              inputs, heads, cells and answers, step by step; --gif or --mp4 FILE
-  hardmem sweep --vary learning_rate=1e-3,1e-2 group_size=4,8 agent --max-updates 300
-  tensorboard --logdir runs
+  hardmem watch runs/train-1   inputs, heads, cells and answers, step by step;
+                               --gif FILE or --mp4 FILE writes an animation
+  tensorboard --logdir runs    curves, pictures, hyper-parameters
+
+Choose
+  hardmem envs, estimators, models    what there is, a line each
+  hardmem train agent --env hardmem/Stack-v0 --policy gru --baseline value
+  hardmem train sequence --task reverse --controller lstm
+                        every environment and task has a preset: its size, and
+                        what memory it asks for; flags win over it
+  hardmem train --config mine.toml    the same from a file:
+                        kind = "agent", learning_rate = 3e-3, ...
+
+Many
+  hardmem compare copy reverse --methods hard-ntm hard-ntm,access=reinmax
+                        any methods on any tasks, five seeds each
+  hardmem sweep --vary learning_rate=1e-3,1e-2 agent --max-updates 300
+                        every combination of values, or --random draws
 
 Runs
-  A training has a folder of its own, runs/train-1, runs/train-2, ...: config.json, TensorBoard events, the last two
-  checkpoints, and at its end results.json. Nothing that exists is written over. Ctrl-C or SIGTERM finishes the update
-  and writes a checkpoint; `hardmem resume RUN` goes on, after a kill too, and ends as if nothing had happened.
+  A training has a folder of its own, runs/train-1, runs/train-2, ...:
+  config.json, TensorBoard events, the last two checkpoints, and at its end
+  results.json. Nothing that exists is written over. Ctrl-C or SIGTERM finishes
+  the update and writes a checkpoint; `hardmem resume RUN` goes on, after a kill
+  too, and ends as if nothing had happened.
 
 Scale
-  torchrun --nproc-per-node 2 -m hardmem train agent --num-envs 8192 shares one training's batch among processes;
-  docs/scaling.md says when that pays.
+  torchrun --nproc-per-node 2 -m hardmem train agent --num-envs 8192 shares one
+  training's batch among processes; docs/scaling.md says when that pays.
 
 Python
-  hardmem.agents.train(config, folder) is `hardmem train`; resume, load and compare are there as well.
+  hardmem.agents.train(config, folder) is `hardmem train`; resume, load and
+  preset_of are there as well, and hardmem.agents.compare.compare.
 
 Exit codes
-  0 done, 1 a failed self-test, 2 bad input or a training that had to stop, 130 and 143 stopped by Ctrl-C and SIGTERM.
+  0 done, 1 a failed self-test, 2 bad input or a training that had to stop,
+  130 and 143 stopped by Ctrl-C and SIGTERM.
 """
 
 

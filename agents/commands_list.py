@@ -23,7 +23,7 @@ def estimators_command() -> None:
 
 
 def models_command() -> None:
-    """List what sequence models and policies are built from: models, accesses, addressing schemes, controllers."""
+    """List tasks, and what sequence models and policies are built from: models, accesses, addressing, controllers."""
     wide().print(models())
 
 

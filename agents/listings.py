@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 
 import gymnasium as gym
@@ -17,6 +18,7 @@ from hardmem.estimators import ESTIMATORS
 from hardmem.models import CONTROLLERS, NTM
 from hardmem.models.recurrent import KINDS
 from hardmem.schemes import SCHEMES
+from hardmem.tasks import TASKS
 
 
 def environments() -> Table:
@@ -57,9 +59,10 @@ FLAGS: dict[str, Mapping[str, object]] = {"--estimator": ESTIMATES, "--baseline"
 
 
 def models() -> Table:
-    """Every part a sequence model or a policy is built from, with the flag that chooses it."""
+    """Every task, and every part a sequence model or a policy is built from, with the flag that chooses it."""
     table = _one_line_each("hardmem train sequence", "flag", "name", "what it is")
     parts: dict[str, Mapping[str, object]] = {
+        "--task": TASKS,
         "--model": {"ntm": NTM, **KINDS},
         "--access": ACCESS,
         "--addressing": SCHEMES,
@@ -84,7 +87,8 @@ def _one_line_each(title: str, *headings: str) -> Table:
 def _first_line(part: object) -> str:
     if part in KINDS.values():
         return "one recurrent layer and a linear output, no cells: the floor"
-    return (inspect.getdoc(part) or "").splitlines()[0]
+    line = (inspect.getdoc(part) or "").splitlines()[0]
+    return re.sub(r": `hardmem[^`]*`", "", line)  # a reference for those who read the code
 
 
 def _yes(claim: bool) -> str:

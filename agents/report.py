@@ -214,11 +214,14 @@ def live_comparison(jobs: Sequence[Job], console: Console) -> Iterator[Callable[
 
 def evaluation_table(evaluation: Mapping[str, Mapping[str, Any] | None]) -> Table:
     """A row per length of an examination: exact sequences and single answers, greedy and sampled; 80 columns do."""
+    caption = (
+        "in %, on fresh problems, without further training; exact: sequences without a fault, answers: single ones "
+        "that are right"
+    )
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        caption="in %, on fresh problems, without further training; exact: sequences without a fault, with lowest and "
-        "highest of several seeds; answers: single ones that are right",
+        caption=caption,
     )
     for heading in ("length", "problems", "greedy: exact", "answers", "sampled: exact", "answers"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -230,6 +233,8 @@ def evaluation_table(evaluation: Mapping[str, Mapping[str, Any] | None]) -> Tabl
         for kind in ("greedy", "sampled"):
             low, high = result[kind].get("spread", (0.0, 0.0))
             spread = f" \\[{100 * low:.1f}, {100 * high:.1f}]" if low < high else ""
+            if spread:
+                table.caption = f"{caption}; in brackets the lowest and highest of the seeds"
             shares += [f"{100 * result[kind]['exact']:.1f}{spread}", f"{100 * result[kind]['accuracy']:.1f}"]
         table.add_row(f"{int(length):,}", f"{result['problems']:,}", *shares)
     return table

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rich.console import Console
 
 
 def wide() -> Console:
-    """The terminal, or lines of 120 columns where there is none: a file has no edge to stop at."""
+    """The terminal, or lines of 120 columns where there is none and nobody says otherwise."""
     console = Console()
-    return console if console.is_terminal else Console(width=120)
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=120)
 
 
 def free_folder(runs: Path, name: str | None, stem: str) -> Path:
