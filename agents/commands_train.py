@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 
 from hardmem.agents.commands_many import follow_plan
 from hardmem.agents.config import TrainConfig
-from hardmem.agents.config_flags import Flags, told
+from hardmem.agents.config_flags import Flags
 from hardmem.agents.distributed import main_process
 from hardmem.agents.learner import Learner
 from hardmem.agents.plans import PLAN
@@ -47,8 +47,8 @@ def train_with(flags: Flags) -> Callable[..., None]:
             quiet: print nothing but errors.
         """
         folder = free_folder(runs, name, "train")
-        if told(what) and main_process() and not quiet:
-            Console().print(told(what), highlight=False)
+        if flags.told(what) and main_process() and not quiet:
+            Console().print(flags.told(what), highlight=False)
         _follow(what, folder, lambda show: train(what, folder, show), quiet)
 
     return flags.apply(train_command)  # type: ignore[no-any-return]

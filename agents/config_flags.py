@@ -21,15 +21,25 @@ class Flags(NamedTuple):
     Attributes:
         kind: the type of its argument, for tyro: a choice between `agent` and `sequence`, whose fields are flags.
         default: what a file says; `tyro.MISSING` where there is none, so that one of the two must be chosen.
+        preset: the fields that flags start from where they are not the defaults.
     """
 
     kind: Any
     default: Any
+    preset: dict[str, Any]
 
     def apply(self, command: Any) -> Any:
         """The command, with its argument `what` of that type."""
         command.__annotations__["what"] = self.kind
         return command
+
+    def told(self, config: TrainConfig) -> str:
+        """What of a configuration comes from its preset, in words; nothing where that is nothing."""
+        assert isinstance(config, AgentConfig | SequenceConfig)
+        defaults = dataclasses.asdict(type(config)())
+        kept = {name: value for name, value in self.preset.items() if defaults[name] != value == getattr(config, name)}
+        flags = ", ".join(f"{name}={' '.join(v) if isinstance(v, tuple) else v}" for name, v in kept.items())
+        return f"preset of {config.env if isinstance(config, AgentConfig) else config.task}: {flags}" if flags else ""
 
 
 def flags_for(arguments: Sequence[str]) -> Flags:
@@ -39,6 +49,7 @@ def flags_for(arguments: Sequence[str]) -> Flags:
         ValueError: if a file cannot be read or there is no difficulty of that name.
     """
     agent, sequence, default = AgentConfig(), SequenceConfig(), tyro.MISSING
+    preset: dict[str, Any] = {}
     if {"train", "sweep"} & set(arguments[:1]):
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         for name in ("--config", "--env", "--task", "--preset"):
@@ -48,29 +59,16 @@ def flags_for(arguments: Sequence[str]) -> Flags:
             default = read_toml(Path(said.config))
         elif "sequence" in arguments:
             task = said.task or sequence.task
-            sequence = SequenceConfig(task=task, **preset_fields(SequenceConfig, task, said.preset))
+            preset = preset_fields(SequenceConfig, task, said.preset)
+            sequence = SequenceConfig(task=task, **preset)
         else:
             env = said.env or agent.env
-            agent = AgentConfig(env=env, **preset_fields(AgentConfig, env, said.preset))
+            preset = preset_fields(AgentConfig, env, said.preset)
+            agent = AgentConfig(env=env, **preset)
     choice: Any = (
         Annotated[AgentConfig, tyro.conf.subcommand("agent", default=agent, description=AgentConfig.__doc__)]
         | Annotated[
             SequenceConfig, tyro.conf.subcommand("sequence", default=sequence, description=SequenceConfig.__doc__)
         ]
     )
-    return Flags(Annotated[choice, tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes], default)
-
-
-def told(config: TrainConfig) -> str:
-    """What of a configuration comes from its preset, in words; nothing where that is nothing."""
-    assert isinstance(config, AgentConfig | SequenceConfig)
-    name = config.env if isinstance(config, AgentConfig) else config.task
-    defaults = dataclasses.asdict(type(config)())
-    fields = preset_fields(type(config), name, config.preset)
-    changed = {field: value for field, value in fields.items() if defaults[field] != value == getattr(config, field)}
-    flags = ", ".join(f"{field}={_plain(value)}" for field, value in changed.items())
-    return f"preset of {name}: {flags}" if flags else ""
-
-
-def _plain(value: Any) -> str:
-    return " ".join(value) if isinstance(value, tuple) else str(value)
+    return Flags(Annotated[choice, tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes], default, preset)

@@ -54,7 +54,10 @@ def test_the_command_a_file_and_python_start_alike(tmp_path, monkeypatch, capsys
     few = ["--num-envs", "16", "--eval-problems", "4", "--max-updates", "1"]
     main(["train", "agent", "--env", "hardmem/Reverse-v0", *few])
     assert load("runs/train-1")[1] == expected
-    assert "preset of hardmem/Reverse-v0: " in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("preset of hardmem/Reverse-v0: max_length=3, preset=easiest\n")
+    few_symbols = ["--num-symbols", "8", "--max-updates", "1", "--eval-problems", "4"]
+    main(["train", "sequence", "--max-length", "2", *few_symbols, "--name", "copy"])
+    assert "preset of" not in capsys.readouterr().out  # it was said, not preset
     fields = 'env = "hardmem/Reverse-v0"\nnum_envs = 16\neval_problems = 4\nmax_updates = 1\n'
     Path("mine.toml").write_text('kind = "agent"\n' + fields)
     main(["train", "--config", "mine.toml", "--quiet"])
