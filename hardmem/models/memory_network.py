@@ -63,7 +63,7 @@ class MemoryNetwork(nn.Module):
     Args:
         input_sizes: symbols in each channel, blank excluded.
         answer_channel: the channel whose symbols are the answers.
-        num_hops: K.
+        num_hops: K. With layer-wise tying also an attribute: hops that share all they have may be more later.
         max_facts: F, the most facts that can be told apart by their age.
         hidden_size: width of an embedding, D.
         access: "soft", "sampled" or "argmax"; an attribute.
@@ -133,12 +133,21 @@ class MemoryNetwork(nn.Module):
         self.to(device=device, dtype=dtype)
 
     def reset_parameters(self) -> None:
-        """Normal numbers of deviation 0.1, as the second paper has them; the blank stays zero."""
+        """Normal numbers of deviation 0.1, as the second paper has them; the blank stays zero.
+
+        With layer-wise tying a question starts with the words that it is matched by, as it does with adjacent tying,
+        and the map between hops at zero. Without that drawn hops have learned to avoid the question's own fact: the
+        last hop has no use for it, and what the last hop learns all of them do.
+        """
         for name, parameter in self.named_parameters():
             nn.init.normal_(parameter, std=0.1)
             if name.startswith("words."):
                 with torch.no_grad():
                     parameter[0].zero_()
+        if self.between is not None:
+            nn.init.zeros_(self.between.weight)
+            with torch.no_grad():
+                self.words[0].weight.copy_(self.words[1].weight)
 
     def extra_repr(self) -> str:
         return f"num_hops={self.num_hops}, access={self.access!r}, supervision={self.supervision!r}"

@@ -24,8 +24,10 @@ def build(**options) -> MemoryNetwork:
     options = {"num_hops": K, "max_facts": F, "hidden_size": D, "dtype": F64} | options
     network = MemoryNetwork(SIZES, 2, **options).eval()
     with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(8)
+        for name, parameter in network.named_parameters():
+            parameter.normal_(std=0.8)
+            if name.startswith("words."):
+                parameter[0] = 0  # the blank
     return network
 
 
@@ -37,8 +39,17 @@ def rows(count: int, seed: int, blank_answer: bool = False) -> torch.Tensor:
     return torch.stack(symbols, dim=-1)
 
 
-def paper(network: MemoryNetwork, facts: list[list[int]], question: list[int], choices: list[int] | None):
-    """Sukhbaatar et al. 2015, sections 2.1, 2.2 and 4.1, one question, in loops; hard where choices are given."""
+def paper(
+    network: MemoryNetwork,
+    facts: list[list[int]],
+    question: list[int],
+    choices: list[int] | None,
+    empty: list[bool] | None = None,
+):
+    """Sukhbaatar et al. 2015, sections 2.1, 2.2 and 4.1, one question, in loops; hard where choices are given.
+
+    `empty`: after which facts an empty one is thought in, the section's random noise.
+    """
     adjacent = network.tying == "adjacent"
 
     def embed(table: int, row: list[int]) -> torch.Tensor:
@@ -58,7 +69,7 @@ def paper(network: MemoryNetwork, facts: list[list[int]], question: list[int], c
         a, c = (hop, hop + 1) if adjacent else (1, 2)
         match, values = [], []
         for i, fact in enumerate(facts):
-            age = len(facts) - 1 - i
+            age = sum(1 + (empty is not None and empty[later]) for later in range(i + 1, len(facts)))
             match.append((u @ (embed(a, fact) + network.ages[a].weight[age])).item())
             values.append(embed(c, fact) + network.ages[c].weight[age])
         match.append((u @ network.stop[hop if adjacent else 0]).item())
@@ -96,6 +107,58 @@ def test_equals_the_paper_in_loops(access, tying, position_encoding):
             torch.testing.assert_close(answer.logits[q, b], expected)
             if choices is not None:
                 torch.testing.assert_close(answer.record.log_prob[q, b], torch.tensor(log_prob, dtype=F64))
+
+
+@pytest.mark.parametrize("tying", TYING)
+def test_the_learned_stop_in_loops(tying):
+    """Every pair of choices of two hops, to stop among them: answers and probabilities, which add up to 1."""
+    network, facts, question = build(tying=tying, access="sampled"), rows(F, seed=1), rows(1, seed=2)
+    total = 0.0
+    for first, second in itertools.product(range(F + 1), repeat=K):
+        if first == F and second < F:
+            continue  # having stopped, it does not go on
+        choices = torch.tensor([first, second]).expand(1, B, K)
+        answer = network.answer(question, network.store(facts), choices=choices)
+        for b in range(B):
+            expected, log_prob = paper(network, facts[:, b].tolist(), question[0, b].tolist(), [first, second])
+            torch.testing.assert_close(answer.logits[0, b], expected)
+            torch.testing.assert_close(answer.record.log_prob[0, b], torch.tensor(log_prob, dtype=F64))
+        total += answer.record.joint_log_prob.exp()
+    torch.testing.assert_close(total, torch.ones(1, B, dtype=F64))
+
+
+@pytest.mark.parametrize("tying", TYING)
+def test_time_noise_in_loops(tying):
+    """The answers of a network that counts empty facts, with the same uniforms."""
+    network = build(tying=tying, time_noise=0.5, max_facts=2 * F).train()
+    facts, questions = rows(F, seed=1), rows(Q, seed=2)
+    logits = network(questions, network.store(facts), torch.Generator().manual_seed(3))[0]
+    empty = torch.rand(B, F, generator=torch.Generator().manual_seed(3)) < 0.5
+    assert empty[:, 1:].any(), "noise that would change nothing"
+    for q, b in itertools.product(range(Q), range(B)):
+        expected, _ = paper(network, facts[:, b].tolist(), questions[q, b].tolist(), None, empty[b].tolist())
+        torch.testing.assert_close(logits[q, b], expected)
+
+
+def test_how_hops_that_share_begin():
+    """A question is matched by its own words, and nothing but what was read goes on to the next hop."""
+    network = MemoryNetwork(SIZES, 2, num_hops=K, max_facts=F, tying="layer-wise")
+    for _ in range(2):
+        assert torch.equal(network.words[0].weight, network.words[1].weight)
+        assert not torch.equal(network.words[1].weight, network.words[2].weight)
+        assert not network.between.weight.any()
+        network.reset_parameters()
+
+
+def test_hops_that_share_may_become_more():
+    """A network of one hop, told to take three: the one that was built with three."""
+    grown, built = (build(tying="layer-wise", access="argmax", num_hops=hops) for hops in (1, 3))
+    built.load_state_dict(grown.state_dict())
+    facts, questions = rows(F, seed=1), rows(Q, seed=2)
+    expected = built(questions, built.store(facts))[0]
+    assert not torch.allclose(grown(questions, grown.store(facts))[0], expected)
+    grown.num_hops = 3
+    torch.testing.assert_close(grown(questions, grown.store(facts))[0], expected)
 
 
 @pytest.mark.parametrize("tying", TYING)
