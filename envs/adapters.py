@@ -230,7 +230,7 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
         render_mode: str | None,
     ) -> None:
         self.num_envs = episodes.num_envs
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.autoreset_mode = _known_autoreset_mode(autoreset_mode)
         self.render_mode = _known_render_mode(render_mode, self.metadata)
         self.mask_info = mask_info
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
@@ -423,6 +423,14 @@ def _warn_if_cut(spec: EnvSpec | None, longest: int) -> None:
 def _require_start(episodes: Play) -> None:
     if not episodes.started:
         raise RuntimeError("nothing is under way yet: call reset first")
+
+
+def _known_autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        known = [each.value for each in AutoresetMode]
+        raise ValueError(f"unknown autoreset_mode {mode!r}; choose one of {known}") from None
 
 
 def _known_render_mode(mode: str | None, metadata: dict[str, Any]) -> str | None:

@@ -22,6 +22,7 @@ from hardmem.envs.contents import Contents, Memory
 from hardmem.envs.interfaces import make_interface
 from hardmem.envs.oracle import best_action
 from hardmem.tasks import Problem, Task
+from hardmem.tasks.base import at_least
 from hardmem.tasks.dealing import Dealt
 
 ORDERS = ("answer-write-move", "move-answer-write")
@@ -159,8 +160,9 @@ class Dynamics:
         device: where all tensors live.
 
     Raises:
-        ValueError: if a name is unknown, a number is below 1, the interface does not fit the task or the moves, or
-            what is read shall be the answer where that was never shown.
+        ValueError: if a name is unknown, a number is not whole or below 1, a flag is neither True nor False, the
+            interface does not fit the task or the moves, or what is read shall be the answer where that was never
+            shown.
     """
 
     def __init__(
@@ -187,8 +189,10 @@ class Dynamics:
         self.task = task
         self.num_cells = task.num_cells if num_cells is None else num_cells
         self.num_heads = num_heads
-        if self.num_cells < 1 or num_heads < 1:
-            raise ValueError(f"num_cells and num_heads must be at least 1, got {self.num_cells} and {num_heads}")
+        at_least(1, num_cells=self.num_cells, num_heads=num_heads)
+        for name, flag in (("self_paced", self_paced), ("wiped", wiped), ("observable", observable)):
+            if not isinstance(flag, bool):
+                raise ValueError(f"{name} must be True or False, got {flag!r}")
         self.moves_first = order == "move-answer-write"
         self.write, self.emit, self.self_paced, self.wiped = write, emit, self_paced, wiped
         self.device = torch.device(device)
@@ -280,7 +284,7 @@ class Dynamics:
     def deal(self, num_problems: int, generator: torch.Generator | None = None) -> Hand:
         """The same fresh problems as they are dealt; for a task that is `Dealt`."""
         deal = self.task.deal(num_problems, generator=generator, device=self.device)  # type: ignore[attr-defined]
-        rows = self.contents.encode(deal.rows.int())
+        rows = self.contents.encode(deal.rows.int()).contiguous()
         _, _, num_steps, num_answers = self.layout
         num_steps, num_answers = (of_case.index_select(0, deal.case) for of_case in (num_steps, num_answers))
         return Hand(rows, deal.source.int(), deal.case * (self.task.num_steps + 1), num_steps, num_answers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 
 from hardmem.envs.arrays import as_numpy, as_torch
 from hardmem.envs.dynamics import Dynamics, Hand, Script, State
+from hardmem.tasks.base import at_least
 
 Array = NDArray[Any]
 
-STEPS_AHEAD = 2**15
+STEPS_AHEAD = 2**16
 """Steps of problems drawn at once: enough that drawing is paid once for many episodes, little enough to stay cached."""
 
 LARGEST_ERA = 2**30
@@ -67,8 +69,7 @@ class Episodes:
     """The last one, (B, A); none since the start."""
 
     def __init__(self, dynamics: Dynamics, num_envs: int, max_steps: int | None = None) -> None:
-        if num_envs < 1 or (max_steps is not None and max_steps < 1):
-            raise ValueError(f"num_envs and max_episode_steps must be at least 1, got {num_envs} and {max_steps}")
+        at_least(1, num_envs=num_envs, max_episode_steps=1 if max_steps is None else max_steps)
         self.dynamics = dynamics
         self.num_envs = num_envs
         if dynamics.self_paced:
@@ -103,7 +104,11 @@ class Episodes:
         if symbols is None:
             self._begin(as_torch(self._supply.take(self.num_envs)))
         else:
-            self._begin(self.dynamics.script(self.dynamics.task.problem(symbols).repeat(self.num_envs)))
+            try:
+                numbers = [operator.index(symbol) for symbol in symbols]
+            except TypeError:
+                raise ValueError(f"the input must be a list of whole numbers, got {symbols!r}") from None
+            self._begin(self.dynamics.script(self.dynamics.task.problem(numbers).repeat(self.num_envs)))
         self._age[:] = 0
 
     def restart(self, which: Array) -> None:

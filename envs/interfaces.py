@@ -196,6 +196,8 @@ def make_interface(
         raise ValueError(f"unknown interface {name!r}; choose one of {sorted(INTERFACES)}")
     if moves is None:
         return INTERFACES[name](task, num_cells, device)
+    if isinstance(moves, str) or not isinstance(moves, Sequence):
+        raise ValueError(f"moves must be a list of distinct integers or 'home', got {moves!r}")
     if name != "tape":
         raise ValueError(f"moves are those of a tape: leave them out for {name!r}, got {list(moves)}")
     return Tape(task, num_cells, device, moves)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hardmem.envs.interfaces import Tape
+
 if TYPE_CHECKING:
     from hardmem.envs.dynamics import Dynamics, State
 
@@ -23,9 +25,11 @@ def best_action(rules: Dynamics, state: State) -> Tensor:
     due, the head goes to the next empty cell. The return tells whether these cells and moves suffice.
 
     Where a head writes before it moves and the input does not wait, two heads share the work: head 0 reads, and stays
-    where nothing is to be read; head 1 writes, and waits at the next empty cell.
+    where nothing is to be read; head 1 writes, and waits at the next empty cell. On a tape that pays only where
+    questions come in between: the one that reads may be left far behind.
     """
     shared = rules.num_heads > 1 and not rules.moves_first and not rules.self_paced
+    shared &= rules.task.asks_between or not isinstance(rules.interface, Tape)
     head, now = state.head[:, :1], state.clock.unsqueeze(1)  # (B, 1) twice
     shown = rules.contents.decode(state.script.shown)  # (B, T + 1, C)
     step = torch.arange(shown.shape[1], device=rules.device)  # (T + 1,)

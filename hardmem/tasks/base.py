@@ -6,6 +6,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -51,7 +52,7 @@ class Task(ABC):
         max_length: longest problem; lengths are uniform over both ends included.
 
     Raises:
-        ValueError: if a number is below its least value.
+        ValueError: if a number is not whole or below its least value.
     """
 
     num_symbols: int = 8
@@ -67,11 +68,17 @@ class Task(ABC):
     computed: ClassVar[bool] = False
     """Whether an answer has to be worked out from what its sources show, rather than being what the last one shows."""
 
+    asks_between: ClassVar[bool] = False
+    """Whether questions come while there is still more to be kept."""
+
     shows_answers: ClassVar[bool] = True
     """Whether what answers a question was shown before. If not, it can only be predicted, and optimal play is Bayes's:
     the source of an answer is then evidence, and may be missing."""
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if type(field.default) is int:
+                whole(**{field.name: getattr(self, field.name)})
         at_least(1, num_symbols=self.num_symbols)
         if not 1 <= self.min_length <= self.max_length:
             raise ValueError(
@@ -219,12 +226,24 @@ def shuffled_rows(
     return order
 
 
+def whole(**numbers: Any) -> None:
+    """Check arguments by name.
+
+    Raises:
+        ValueError: naming the first that is not a whole number.
+    """
+    for name, number in numbers.items():
+        if not isinstance(number, Integral):
+            raise ValueError(f"{name} must be a whole number, got {number!r}")
+
+
 def at_least(minimum: int, **numbers: int) -> None:
     """Check arguments by name.
 
     Raises:
-        ValueError: naming the first that is below the minimum.
+        ValueError: naming the first that is not a whole number, or below the minimum.
     """
+    whole(**numbers)
     for name, number in numbers.items():
         if number < minimum:
             raise ValueError(f"{name} must be at least {minimum}, got {number}")

@@ -33,6 +33,8 @@ class Commands(Task):
         "longest": {"min_length": 100, "max_length": 100},
     }
 
+    asks_between: ClassVar[bool] = True
+
     @abstractmethod
     def place(self, inputs: Tensor, new: Tensor) -> Tensor: ...
 

@@ -181,6 +181,9 @@ def test_bad_calls_are_named():
         env.reset(options={"inputs": [1]})
     with pytest.raises(ValueError, match="1 to 8"):
         env.reset(options={"input": [9]})
+    for symbols in (5, "abc", [1.5]):
+        with pytest.raises(ValueError, match="the input must be a list of whole numbers, got"):
+            env.reset(options={"input": symbols})
     vector = make_vec("hardmem/Copy-v0", 2)
     vector.reset(seed=0)
     with pytest.raises(ValueError, match=r"got \[0, -2, 0\] as number 1"):

@@ -195,7 +195,7 @@ def test_devices(interface):
     [
         ({"task": "cpoy"}, "unknown task 'cpoy'; choose one of"),
         ({"task": "copy", "interface": "tap"}, "unknown interface 'tap'; choose one of"),
-        ({"task": "copy", "num_cells": 0}, "at least 1, got 0 and 1"),
+        ({"task": "copy", "num_cells": 0}, "num_cells must be at least 1, got 0"),
         ({"task": "copy", "num_symbols": -1}, "num_symbols must be at least 1, got -1"),
         ({"task": "copy", "max_length": 0}, "max_length=0"),
     ],

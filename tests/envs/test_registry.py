@@ -92,6 +92,30 @@ def test_the_oracle_plays_by_any_rules(task, rules):
     assert total.tolist() == [1.0] * 64
 
 
+PAIRS = [
+    ("copy", {"interface": "tape"}),
+    ("reverse", {"interface": "tape"}),
+    ("slot-recall", {"interface": "tape", "self_paced": True}),
+    ("copy", {"interface": "random-access"}),
+    ("fact-recall", {"interface": "random-access"}),
+    ("fact-recall", {"interface": "associative"}),
+]
+
+
+@pytest.mark.parametrize("num_heads", [1, 2, 3])
+@pytest.mark.parametrize("emit", ["symbol", "read"])
+@pytest.mark.parametrize("order", ["answer-write-move", "move-answer-write"])
+@pytest.mark.parametrize(("task", "interface"), PAIRS, ids=str)
+def test_any_number_of_heads_answers_either_way(task, interface, order, emit, num_heads):
+    """On every interface one head or several earn 1.0, by a symbol or by the cell they read."""
+    dynamics = make_dynamics(task, **interface, order=order, emit=emit, num_heads=num_heads, max_length=3)
+    assert ("answer" in dynamics.factors) == (emit == "symbol")
+    assert [f"address {head}" for head in range(num_heads)] == list(dynamics.factors[:num_heads])
+    state, _ = dynamics.reset(32, generator())
+    total, _ = play(dynamics, state, dynamics.oracle)
+    assert total.tolist() == [1.0] * 32
+
+
 @pytest.mark.parametrize(
     ("task", "rules"),
     [
@@ -170,6 +194,14 @@ def test_what_is_read_is_the_answer(order, earned):
         ({"moves": ()}, "moves must be distinct integers or 'home'"),
         ({"order": "write-move"}, "unknown order 'write-move'; choose one of"),
         ({"write": "all"}, "unknown write 'all'; choose one of"),
+        ({"moves": "home"}, "moves must be a list of distinct integers or 'home', got 'home'"),
+        ({"moves": 3}, "moves must be a list of distinct integers or 'home', got 3"),
+        ({"num_cells": 2.5}, "num_cells must be a whole number, got 2.5"),
+        ({"num_heads": "2"}, "num_heads must be a whole number, got '2'"),
+        ({"num_heads": 0}, "num_heads must be at least 1, got 0"),
+        ({"self_paced": "yes"}, "self_paced must be True or False, got 'yes'"),
+        ({"lag": 1.5}, "lag must be a whole number, got 1.5"),
+        ({"max_length": None}, "max_length must be a whole number, got None"),
         ({"emit": "cell"}, "unknown emit 'cell'; choose one of"),
         ({"preset": "hard"}, "unknown preset 'hard' of copy; choose one of"),
         (
