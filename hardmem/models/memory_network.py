@@ -146,8 +146,7 @@ class MemoryNetwork(nn.Module):
                     parameter[0].zero_()
         if self.between is not None:
             nn.init.zeros_(self.between.weight)
-            with torch.no_grad():
-                self.words[0].weight.copy_(self.words[1].weight)
+            self.words[0].load_state_dict(self.words[1].state_dict())
 
     def extra_repr(self) -> str:
         return f"num_hops={self.num_hops}, access={self.access!r}, supervision={self.supervision!r}"
