@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 from typing import Any
 
@@ -249,8 +250,11 @@ def from_json(text: str) -> TrainConfig:
     if kind not in KINDS:
         raise ValueError(f"a configuration must be of a kind among {sorted(KINDS)}, got {kind!r}")
     known = {field.name for field in dataclasses.fields(KINDS[kind])}
-    if set(fields) - known:
-        raise ValueError(f"unknown fields of a {kind} configuration: {sorted(set(fields) - known)}")
+    if unknown := sorted(set(fields) - known):
+        like = [match for name in unknown for match in difflib.get_close_matches(name, known, n=1)]
+        hint = f"; did you mean {' and '.join(map(repr, like))}?" if like else ""
+        article = "an" if kind == "agent" else "a"
+        raise ValueError(f"unknown fields of {article} {kind} configuration: {unknown}{hint}")
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
     }

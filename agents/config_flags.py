@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import gymnasium as gym
 import tyro
 
 from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig
@@ -36,10 +37,15 @@ class Flags(NamedTuple):
     def told(self, config: TrainConfig) -> str:
         """What of a configuration comes from its preset, in words; nothing where that is nothing."""
         assert isinstance(config, AgentConfig | SequenceConfig)
+        name = config.env if isinstance(config, AgentConfig) else config.task
+        if isinstance(config, AgentConfig) and name not in gym.registry:  # there may be none; a training will say so
+            return ""
         defaults = dataclasses.asdict(type(config)())
-        kept = {name: value for name, value in self.preset.items() if defaults[name] != value == getattr(config, name)}
-        flags = ", ".join(f"{name}={' '.join(v) if isinstance(v, tuple) else v}" for name, v in kept.items())
-        return f"preset of {config.env if isinstance(config, AgentConfig) else config.task}: {flags}" if flags else ""
+        kept = {
+            field: value for field, value in self.preset.items() if defaults[field] != value == getattr(config, field)
+        }
+        flags = ", ".join(f"{field}={' '.join(v) if isinstance(v, tuple) else v}" for field, v in kept.items())
+        return f"preset of {name}: {flags}" if flags else ""
 
 
 def flags_for(arguments: Sequence[str]) -> Flags:

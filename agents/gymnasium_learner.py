@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -184,9 +185,10 @@ def _make(env: str, num_envs: int, *wrappers: Any) -> SyncVectorEnv:
     try:
         envs = gym.make_vec(env, num_envs, vectorization_mode="sync", wrappers=wrappers)
     except (gym.error.Error, ImportError) as error:
+        like = difflib.get_close_matches(env, ENVIRONMENTS, n=1)
+        hint = f"did you mean {like[0]!r}? " if like else ""
         raise ValueError(
-            f"unknown environment {env!r}; choose one of {sorted(ENVIRONMENTS)} or another that Gymnasium can make, "
-            f"which says: {error}"
+            f"unknown environment {env!r}; {hint}`hardmem envs` lists ours, and of others Gymnasium says: {error}"
         ) from error
     assert isinstance(envs, SyncVectorEnv)
     return envs

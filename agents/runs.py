@@ -21,8 +21,8 @@ __all__ = ["CHECKPOINT", "CONFIG", "LOCK", "RESULTS", "NoCheckpointError", "RunE
 __all__ += ["load", "locked", "read_config", "write_config", "write_json"]
 
 
-def create_folder(folder: Path) -> Path:
-    """Make a new folder; nothing that exists is ever written over.
+def create_folder(folder: Path, called: Path | None = None) -> Path:
+    """Make a new folder; nothing that exists is ever written over. Errors name it, or what it is to be called.
 
     Raises:
         RunError: if it exists, or cannot be made.
@@ -32,7 +32,7 @@ def create_folder(folder: Path) -> Path:
     except FileExistsError:
         raise _exists(folder) from None
     except OSError as error:
-        raise RunError(f"cannot create the run folder {str(folder)!r}: {error.strerror}") from error
+        raise RunError(f"cannot create the run folder {str(called or folder)!r}: {error.strerror}") from error
     return folder
 
 
@@ -44,7 +44,7 @@ def create_run(folder: Path, config: TrainConfig) -> Path:
     """
     if folder.exists():
         raise _exists(folder)
-    beside = create_folder(folder.with_name(f".{folder.name}.{os.getpid()}.tmp"))
+    beside = create_folder(folder.with_name(f".{folder.name}.{os.getpid()}.tmp"), folder)
     try:
         write_config(beside, config)
         os.rename(beside, folder)

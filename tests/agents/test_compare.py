@@ -208,7 +208,7 @@ def test_a_training_from_a_file(tmp_path, monkeypatch, capsys):
     [
         ("kind = 'sequence'\nmax_updates = 'many'", "'bad.toml': max_updates must be of type int, got 'many'"),
         ("kind = 'sequence'\nheads = 'read'", "heads must be of type tuple, got 'read'"),
-        ("kind = 'sequence'\nhead = 3", r"unknown fields of a sequence configuration: ['head']"),
+        ("kind = 'sequence'\nhead = 3", "unknown fields of a sequence configuration: ['head']; did you mean 'heads'?"),
         ("kind = 'robot'", "of a kind among ['agent', 'sequence'], got 'robot'"),
         ("kind = sequence", "cannot read 'bad.toml'"),
         (None, "there is no file 'bad.toml'"),
@@ -229,7 +229,8 @@ def test_a_bad_file_is_one_sentence(text, message, tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "agent", "--env", "Nope-v0"], "unknown environment 'Nope-v0'"),
+        (["train", "agent", "--env", "Nope-v0"], "unknown environment 'Nope-v0'; `hardmem envs` lists ours"),
+        (["train", "agent", "--env", "hardmem/Coppy-v0"], "did you mean 'hardmem/Copy-v0'?"),
         (["train", "agent", "--baseline", "magic"], "unknown baseline 'magic'"),
         (["train", "agent", "--device", "tpuu"], "no device 'tpuu' here"),
         (["train", "agent", "--num-envs", "-8"], "num_envs must be at least 1, got -8"),
@@ -237,7 +238,7 @@ def test_a_bad_file_is_one_sentence(text, message, tmp_path, monkeypatch, capsys
         (["train", "sequence", "--task", "nope"], "unknown task 'nope'"),
         (["train", "sequence", "--num-problems", "0"], "num_problems must be at least 1, got 0"),
         (["train", "--name", "taken", "agent"], "exists already"),
-        (["train", "--runs", "file", "agent"], "cannot create the run folder"),
+        (["train", "--runs", "file", "agent"], "cannot create the run folder 'file/train-1'"),
         (["compare", "chess"], "unknown environment 'chess'"),
         (["compare", "chess", "--methods", "lstm"], "unknown task 'chess'"),
         (["compare", "copy", "copy"], "expected every task once"),

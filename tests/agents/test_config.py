@@ -20,7 +20,10 @@ def test_json_gives_back_the_same_configuration(config):
     ("text", "message"),
     [
         ('{"kind": "robot"}', "of a kind among .*, got 'robot'"),
-        ('{"kind": "agent", "pollicy": "gru"}', r"unknown fields of a agent configuration: \['pollicy'\]"),
+        (
+            '{"kind": "agent", "pollicy": "gru"}',
+            r"unknown fields of an agent configuration: \['pollicy'\]; did you mean 'policy'",
+        ),
         ("{", "Expecting"),
     ],
 )
