@@ -54,7 +54,8 @@ class EndlessEpisodes(Episodes):
         self._level = np.zeros(num_envs, dtype=np.int64)
         self._fault = np.zeros(num_envs, dtype=np.bool_)
         # The likeliest answers at each step, where they can only be predicted.
-        self._likeliest = np.zeros((num_envs, task.num_steps + 1, task.num_answers), dtype=np.bool_)
+        num_steps = 0 if task.shows_answers else task.num_steps + 1
+        self._likeliest = np.zeros((num_envs, num_steps, task.num_answers), dtype=np.bool_)
 
     @property
     def longest(self) -> int:
