@@ -38,9 +38,9 @@ class TrainConfig:
     finish_updates: int = 200
     """Updates to go on for once solved, while the entropy bonus falls to 0: the greedy answers are right long before
     the drawn ones are sure."""
-    restart_after: int = 400
+    restart_after: int = 200
     """Updates without progress, while nothing is solved, after which training begins anew with fresh weights; 0 for
-    never. All attempts draw on one budget."""
+    never. It doubles with every second attempt, and all draw on one budget."""
     learning_rate: float = 1e-2
     """Adam's step size, at the first update."""
     learning_rate_final: float = 1e-4
@@ -131,6 +131,9 @@ class AgentConfig(TrainConfig):
     num_envs: int = 512
     """Episodes per update, a multiple of group_size."""
     entropy_coef: float = 0.01
+    barred_share: float = 0.125
+    """Share of problems, in [0, 1], in which heads of a tape may not jump home until the task is solved: a jump is
+    found before the steps that would do better."""
 
     def __post_init__(self) -> None:
         """Check what the base class does, and the sizes of this one."""
@@ -138,6 +141,8 @@ class AgentConfig(TrainConfig):
         check_at_least_one(self, "hidden_size", "num_cells", "cell_width", "num_envs")
         if self.num_envs % self.group_size:
             raise ValueError(f"num_envs must be a multiple of group_size={self.group_size}, got {self.num_envs}")
+        if not 0 <= self.barred_share <= 1:
+            raise ValueError(f"barred_share must be in [0, 1], got {self.barred_share}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,10 +173,9 @@ class SequenceConfig(TrainConfig):
     """How the share of soft updates falls, where addresses are drawn: a name from `SCHEDULES`."""
     soft_updates: int = 0
     """Updates after which all are hard; 0 for none soft."""
-    soft_share: float = 0.5
-    """Share of soft updates, in [0, 1], where addresses are drawn and after `soft_from` updates nothing is solved."""
-    soft_from: int = 150
-    """Update from which, until the task is solved, soft updates are mixed in."""
+    soft_after: int = 40
+    """Updates after which, where addresses are drawn and hardly an answer is right, a new attempt begins, with soft
+    updates until the task is solved. From there hard and soft attempts take turns; 0 for hard ones alone."""
     controller: str = "feed-forward"
     """An NTM's controller: a name from `CONTROLLERS`."""
     hidden_size: int = 64
@@ -187,9 +191,7 @@ class SequenceConfig(TrainConfig):
         """Check what the base class does, and the sizes of this one."""
         super().__post_init__()
         check_at_least_one(self, "hidden_size", "cell_width", "num_problems")
-        check_at_least_zero(self, "soft_updates", "soft_from", "num_cells")
-        if not 0 <= self.soft_share <= 1:
-            raise ValueError(f"soft_share must be in [0, 1], got {self.soft_share}")
+        check_at_least_zero(self, "soft_updates", "soft_after", "num_cells")
 
 
 def check_at_least_one(config: TrainConfig, *names: str) -> None:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from hardmem.access import AccessRecord
-from hardmem.addressing import usage_entropy
+from hardmem.addressing import HOME, usage_entropy
 from hardmem.agents.config import AgentConfig
 from hardmem.agents.estimates import Estimate, Played
 from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage, explained_variance
 from hardmem.agents.policies import Policy, among_legal, choose, joined, make_policy, side_by_side
 from hardmem.envs import ENVIRONMENTS, Dynamics, State, make_dynamics
 from hardmem.envs.dynamics import Script
-from hardmem.envs.interfaces import RandomAccess
+from hardmem.envs.interfaces import RandomAccess, Tape
 from hardmem.estimators import cost_to_go
 
 
@@ -53,6 +53,7 @@ def collect(
     masked: bool = False,
     strata: int = 1,
     keep: bool = False,
+    barred: int = 0,
 ) -> Rollout:
     """Play episodes from start to end; the choices keep their gradients unless they are off.
 
@@ -65,15 +66,21 @@ def collect(
         masked: whether to choose among what the rules call worth choosing, `dynamics.legal`, alone.
         strata: K, to draw the copies of a problem from different parts of every distribution.
         keep: whether to keep the probabilities of all choices, and what each answer would have earned.
+        barred: the first so many episodes are played without the jump home, where heads move on a tape.
     """
     state, observation = start
     hidden = policy.initial_hidden(len(state.clock))
     records, rewards, features, masks, log_weights, answers = [], [], [], [], [], []
     by_number, uses = isinstance(dynamics.interface, RandomAccess), observation.new_zeros(())
+    allowed = steps_alone(dynamics, len(state.clock), barred) if barred else None
     for _ in range(dynamics.max_steps):
         log_probs, body_features, hidden = policy(observation, hidden, choices, greedy=greedy)
         if masked:
             log_probs = among_legal(log_probs, dynamics.legal(state))
+        if allowed is not None:
+            log_probs[: dynamics.num_heads] = among_legal(
+                log_probs[: dynamics.num_heads], [allowed] * dynamics.num_heads
+            )
         record = choose(log_probs, choices, greedy=greedy, strata=strata)
         masks.append(state.running)
         if keep:
@@ -93,6 +100,22 @@ def collect(
     spread = usage_entropy(uses) if by_number else None
     kept = (torch.stack(log_weights), torch.stack(answers)) if keep else (None, None)
     return Rollout(record, torch.stack(rewards), torch.stack(features), mask, spread, state, *kept)
+
+
+def steps_alone(dynamics: Dynamics, num_envs: int, barred: int) -> Tensor | None:
+    """Where heads may go if the first `barred` episodes know no jump home, (B, moves) bool; None if there is no jump.
+
+    From a policy that moves at random, home is the likeliest place of what was written and of the next reading: the
+    jump is the first move that pays, and once it is sure, steps that would find more are not tried again. Episodes
+    without it learn what steps can do, and all others take it over, for the weights are the same.
+    """
+    if not isinstance(dynamics.interface, Tape) or HOME not in dynamics.interface.table.moves:
+        return None
+    jump = dynamics.interface.table.moves.index(HOME)
+    episode = torch.arange(num_envs, device=dynamics.device).unsqueeze(1)
+    move = torch.arange(dynamics.interface.num_actions, device=dynamics.device)
+    allowed: Tensor = (episode >= barred) | (move != jump)
+    return allowed
 
 
 def answer_rewards(dynamics: Dynamics, state: State, action: Tensor) -> Tensor:
@@ -220,7 +243,11 @@ class AgentLearner(PolicyLearner):
             self._at_lengths = (lengths, self.dynamics(lengths[1], lengths[0]))
         config, dynamics = self.config, self._at_lengths[1]
         start = dynamics.reset(config.num_envs, generators.problems, group_size=config.group_size)
-        rollout = self._play(dynamics, start, generators.choices, keep=self.estimate.needs_log_weights)
+        barred = 0
+        if stage.exploration == 1:  # once the task is solved all episodes are as they will be
+            barred = int(config.barred_share * config.num_envs) // config.group_size * config.group_size
+        keep = self.estimate.needs_log_weights
+        rollout = self._play(dynamics, start, generators.choices, keep=keep, barred=barred)
         compared = self.baseline.judges_by == "greedy"
         problems = config.num_envs // config.group_size
 
@@ -247,9 +274,13 @@ class AgentLearner(PolicyLearner):
         *,
         greedy: bool = False,
         keep: bool = False,
+        barred: int = 0,
     ) -> Rollout:
         masked, strata = self.config.mask_actions, 1 if greedy else self.estimate.strata
-        return collect(dynamics, self.policy, start, choices, greedy=greedy, masked=masked, strata=strata, keep=keep)
+        return collect(
+            dynamics, self.policy, start, choices,
+            greedy=greedy, masked=masked, strata=strata, keep=keep, barred=barred,
+        )  # fmt: skip
 
     def _problem_features(self, dynamics: Dynamics, rollout: Rollout) -> Tensor:
         """What is shown at each step, and for a privileged critic the answer due, one-hot: (T, B, P)."""

@@ -18,7 +18,7 @@ from hardmem.agents.config import SequenceConfig
 from hardmem.agents.estimates import Estimate, Played
 from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage, explained_variance
 from hardmem.estimators import cost_to_go
-from hardmem.estimators.schedules import in_share, is_soft
+from hardmem.estimators.schedules import is_soft
 from hardmem.models import NTM, Recurrent
 from hardmem.schemes import SCHEMES, AbsoluteIndex, Scheme
 from hardmem.tasks import Task, make_task
@@ -85,7 +85,7 @@ class SequenceLearner(Learner):
 
     Where addresses are drawn, their log-probabilities carry the score-function term of the gradient and everything
     else its pathwise term: REINFORCE for *where*, back-propagation for *what*. Some updates may be soft, the same
-    weights read as averages: the first (`soft_updates`), or later ones while nothing is solved (`soft_from`).
+    weights read as averages: the first (`soft_updates`), or all of a second attempt (`soft_after`).
 
     Args:
         config: what to train.
@@ -105,6 +105,7 @@ class SequenceLearner(Learner):
         self.draws = isinstance(self.model, NTM) and config.access in DRAWN
         # Copies of a problem differ in nothing where nothing is drawn: such a model plays each once.
         self.group_size = config.group_size if self.draws else 1
+        self.soft_after = config.soft_after if self.draws else 0
         self.dense = isinstance(self.model, NTM) and config.access not in HARD
         shown, bits = widths(self.task)
         wanted = config if self.draws else dataclasses.replace(config, estimator="cost-to-go", baseline="none")
@@ -193,13 +194,11 @@ class SequenceLearner(Learner):
         """Whether this update averages over cells. None does once the task is solved: it is the drawn cells that count.
 
         Soft gradients come with little noise, but they lead to where averages do well: heads that stay and a cell that
-        holds a blend of symbols. So the annealed draws come first, and the averages help where those found nothing.
+        holds a blend of symbols. So the annealed draws come first, and the averages where those found nothing.
         """
-        config, update = self.config, stage.update
         if stage.exploration < 1:
             return False
-        late = update >= config.soft_from and in_share(update, config.soft_share)
-        return late or is_soft(config.anneal, update, config.soft_updates)
+        return stage.soft or is_soft(self.config.anneal, stage.update, self.config.soft_updates)
 
     def score(
         self,

@@ -28,6 +28,10 @@ SOLVED = 0.99
 """Share of exact greedy sequences over all lengths at which a task counts as solved."""
 PROGRESS = 0.02
 """How many more answers must be right, as a share of all, to count as progress."""
+HOPEFUL = 0.1
+"""Share of answers at the present lengths that must be right for drawn cells to have told anything at all."""
+ATTEMPT = ("begun", "best", "improved", "soft", "hopeful")
+"""What a `Training` knows of its present attempt."""
 
 
 ALONE = World()
@@ -76,6 +80,7 @@ class Training:
         self.progress, self.curve = Progress(), list[Progress]()
         self.solved: Progress | None = None
         self.begun, self.best, self.improved = 0, 0.0, 0  # updates of the attempt's start and last progress, and that
+        self.soft, self.hopeful = False, False  # whether the attempt is a soft one, and has learned anything
         self._resumed_at = time.perf_counter()
 
     def _curriculum(self) -> Curriculum:
@@ -149,7 +154,7 @@ class Training:
         if self.solved is not None:
             finishing = (update + 1 - self.solved.update) / self.config.finish_updates
         shortest, longest = self.curriculum.drawn(update - self.begun)
-        return Stage(longest, update - self.begun, 1 - finishing, shortest)
+        return Stage(longest, update - self.begun, 1 - finishing, shortest, self.soft)
 
     def _validate(self, metrics: dict[str, float]) -> Progress:
         """Examine the learner greedily, at all lengths and at those drawn now; add to the curve."""
@@ -174,21 +179,34 @@ class Training:
         curriculum.record(present.exact, progress.update - self.begun)
         if curriculum.length > length or goal.accuracy >= self.best + PROGRESS:
             self.best, self.improved = max(self.best, goal.accuracy), progress.update
-        patience = self.config.restart_after
-        waited = progress.update - self.improved
-        if patience and self.learner.has_task and self.solved is None and waited >= patience:
+        self.hopeful |= present.accuracy >= HOPEFUL
+        if self.config.restart_after and self.learner.has_task and self.solved is None and self._stuck():
             self._start_anew()
         return self.curve[-1]
+
+    def _stuck(self) -> bool:
+        """Whether the attempt is to be given up.
+
+        Patience doubles with every second attempt, so that what needs longer gets it in the end.
+        """
+        update, soft_after = self.progress.update, self.learner.soft_after
+        if soft_after and not self.soft and not self.hopeful and update - self.begun >= soft_after:
+            return True
+        patience = self.config.restart_after << (self.progress.attempt - 1) // 2
+        return update - self.improved >= patience
 
     def _start_anew(self) -> None:
         """Fresh weights and all that goes with them; only what was spent is remembered.
 
         A policy that is sure of a shortcut does not leave it, and whether it falls into one is decided early, by the
-        draws: attempts that are given up in time find a way in a few times as long as a lucky one.
+        draws: attempts that are given up in time find a way in a few times as long as a lucky one. Where a model's
+        updates can be soft, hard and soft attempts take turns. Fresh weights, because a model that was trained with
+        cells drawn at random learns from averages more slowly than one that was not.
         """
         progress = self.progress
         progress.attempt += 1
         self.begun, self.best, self.improved = progress.update, 0.0, progress.update
+        self.soft, self.hopeful = bool(self.learner.soft_after) and not self.soft, False
         config = self.world.share(self.config)
         seeds = np.random.SeedSequence((config.seed, progress.attempt)).generate_state(1)
         fresh = make_learner(dataclasses.replace(config, seed=int(seeds[0])), self.device)
@@ -229,7 +247,7 @@ class Training:
             "progress": dataclasses.asdict(self.progress),
             "curve": [dataclasses.asdict(point) for point in self.curve],
             "solved": None if self.solved is None else dataclasses.asdict(self.solved),
-            "attempt": {"begun": self.begun, "best": self.best, "improved": self.improved},
+            "attempt": {name: getattr(self, name) for name in ATTEMPT},
         }
 
     def check(self, state: dict[str, Any]) -> None:
@@ -266,8 +284,8 @@ class Training:
         self.progress = Progress(**state["progress"])
         self.curve = [Progress(**point) for point in state["curve"]]
         self.solved = None if state["solved"] is None else Progress(**state["solved"])
-        attempt = state["attempt"]
-        self.begun, self.best, self.improved = attempt["begun"], attempt["best"], attempt["improved"]
+        for name in ATTEMPT:
+            setattr(self, name, state["attempt"][name])
         self._resumed_at = time.perf_counter()
 
 

@@ -67,7 +67,9 @@ CASES: dict[str, TrainConfig] = {
     "agent: Reverse, GRU": dataclasses.replace(AGENT, env="hardmem/Reverse-v0", policy="gru"),
     "agent: Reverse, LSTM": dataclasses.replace(AGENT, env="hardmem/Reverse-v0", policy="lstm"),
     "agent: RepeatCopy": dataclasses.replace(AGENT, env="hardmem/RepeatCopy-v0"),
-    "agent: RepeatCopy x2, self-paced": dataclasses.replace(AGENT, env=SELF_PACED, preset="easiest"),
+    "agent: RepeatCopy x2, self-paced": dataclasses.replace(
+        AGENT, env=SELF_PACED, preset="easiest", max_length=5, start_length=2
+    ),
     "agent: Copy, 12 cells by number": dataclasses.replace(AGENT, env="hardmem/CopyRandomAccess-v0"),
     "agent: Copy, 16 cells by number": dataclasses.replace(AGENT, env="hardmem/CopyRandomAccess-v0", max_length=14),
     "agent: Copy, 64 cells by number": dataclasses.replace(AGENT, env="hardmem/CopyRandomAccess-v0", max_length=62),
@@ -81,25 +83,22 @@ ARMS: dict[str, dict[str, Any]] = {
     "soft": {"access": "soft"},
     "no gates": {"gated": False},
     "no annealing": CONSTANT,
-    "no soft updates": {"soft_share": 0.0},
+    "no soft attempts": {"soft_after": 0},
+    "no bars": {"barred_share": 0.0},
     "no restarts": {"restart_after": 0, "max_updates": 800},
-    "soft updates first": {**CONSTANT, "soft_share": 0.0, "soft_updates": 300},
-    "none of these": {**CONSTANT, "soft_share": 0.0, "gated": False, "restart_after": 0, "max_updates": 800},
+    "soft updates first": {**CONSTANT, "soft_after": 0, "soft_updates": 300},
+    "none of these": {**CONSTANT, "barred_share": 0.0, "gated": False, "restart_after": 0, "max_updates": 800},
 }
-"""What is changed. An agent has no soft updates and no soft twin: arms about them leave its cases out."""
+"""What is changed. Agents have no soft attempts and no soft twin, models no bars: an arm leaves out whom it cannot
+change. Where nothing is restarted no attempt is soft, either."""
 
 
 def configured(case: str, arm: str, seed: int) -> TrainConfig | None:
     """The configuration of a run; None where the arm has nothing to change in the case."""
     config = CASES[case]
     changes = {name: value for name, value in ARMS[arm].items() if hasattr(config, name)}
-    if isinstance(config, AgentConfig) and arm not in (
-        "default",
-        "no gates",
-        "no annealing",
-        "no restarts",
-        "none of these",
-    ):
+    soft_arm = "soft" in arm  # part of what it changes is there in agents, too
+    if (isinstance(config, AgentConfig) and soft_arm) or (ARMS[arm] and not changes):
         return None
     return dataclasses.replace(config, **changes, seed=seed)
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from hardmem.access import ACCESS, DRAWN
+from hardmem.addressing import HOME
 from hardmem.agents import AgentConfig, SequenceConfig, train
+from hardmem.agents import training as training_module
 from hardmem.agents.compare import METHODS
 from hardmem.agents.learner import Generators, Stage
 from hardmem.agents.progress import Progress
-from hardmem.agents.reinforce import collect
+from hardmem.agents.reinforce import collect, steps_alone
 from hardmem.agents.sequence import SequenceLearner, bits_per_sequence
 from hardmem.agents.training import NonFiniteError, Training, examine, make_learner
 from hardmem.tasks import TASKS
@@ -201,18 +203,41 @@ def test_any_access_can_be_trained(access):
     assert learner.score(10, generators().test, max_length=5, greedy=False) is not None
 
 
-def test_soft_updates_come_late_and_go_once_solved():
-    """None before `soft_from`, the share asked for from there, none once the task is solved."""
-    learner, streams = make_learner(dataclasses.replace(SMALL_HARD, soft_from=10)), generators()
-    rollouts = [learner.batch(Stage(3, update), streams).rollouts for update in range(30)]
-    assert rollouts[:10] == [64] * 10
-    assert 9 <= rollouts[10:].count(8) <= 11
-    assert all(learner.batch(Stage(3, update, 0.9), streams).rollouts == 64 for update in range(10, 30))
+def test_soft_attempts_are_soft_until_solved():
+    """All updates of one are, and play each problem once; none once the task is solved, and none of other attempts."""
+    learner, streams = make_learner(SMALL_HARD), generators()
+    for soft, exploration, rollouts in ((True, 1.0, 8), (True, 0.9, 64), (False, 1.0, 64)):
+        batches = [learner.batch(Stage(3, update, exploration, soft=soft), streams) for update in range(5)]
+        assert [batch.rollouts for batch in batches] == [rollouts] * 5
+
+
+@pytest.mark.parametrize(
+    ("config", "attempts"),
+    [
+        (SMALL_HARD, [1] * 9 + [2] * 40 + [3] * 10),
+        (dataclasses.replace(SMALL_HARD, soft_after=0), [1] * 39 + [2] * 20),
+        (dataclasses.replace(SMALL_HARD, access="soft"), [1] * 39 + [2] * 20),
+        (SMALL_AGENT, [1] * 39 + [2] * 20),
+    ],
+)
+def test_hard_attempts_that_learn_nothing_give_way_to_soft_ones(config, attempts, monkeypatch):
+    """After `soft_after` updates, and after `restart_after` of those a hard one is next; elsewhere none is soft."""
+    for name in ("PROGRESS", "HOPEFUL", "SOLVED"):
+        monkeypatch.setattr(training_module, name, 2)  # nothing will do
+    config = dataclasses.replace(config, learning_rate=1e-9, restart_after=40, max_updates=59, eval_every=1)
+    if getattr(config, "soft_after", 0):
+        config = dataclasses.replace(config, soft_after=10)
+    training, seen = Training(config), []
+    while not training.done():
+        assert training._stage().soft == (len(attempts) > attempts.count(1) + 20 and training.progress.attempt == 2)
+        training.update()
+        seen.append(training.progress.attempt)
+    assert seen == attempts
 
 
 def test_the_entropy_bonus_fades_with_exploration():
     """The objective is the loss less the share of the bonus that the stage asks for."""
-    for config in (SMALL_AGENT, SMALL_HARD):
+    for config in (dataclasses.replace(SMALL_AGENT, barred_share=0.0), SMALL_HARD):
         learner = make_learner(config)
         bonus = []
         for exploration in (1.0, 0.5, 0.0):
@@ -313,6 +338,41 @@ def test_a_chain_has_at_least_two_facts(monkeypatch):
     learner.batch(Stage(3), generators())
     learner.score(8, generators().test, max_length=4)
     assert lengths == [(2, 2), (2, 3), (2, 4)]
+
+
+def test_barred_episodes_know_no_jump_home():
+    """The first of a batch take one of the other moves, each as likely as among themselves; all others are as ever."""
+    learner, streams = make_learner(SMALL_AGENT), generators()
+    dynamics = learner.dynamics(3)
+    home = dynamics.interface.table.moves.index(HOME)
+    rollout = collect(
+        dynamics, learner.policy, dynamics.reset(64, streams.problems), streams.choices, keep=True, barred=16
+    )
+    jumps = rollout.record.index[..., 0] == home  # (T, B)
+    assert not jumps[:, :16].any()
+    assert jumps[:, 16:].any()
+    weights = rollout.log_weights[..., 0, : dynamics.num_actions[0]].exp()  # (T, B, M); the first policy is uniform
+    assert weights[:, :16, home].max() == 0
+    torch.testing.assert_close(weights[:, :16].max(), torch.tensor(1 / 3))
+    torch.testing.assert_close(weights[:, 16:], torch.full_like(weights[:, 16:], 1 / 4))
+
+
+def test_episodes_are_barred_until_the_task_is_solved(monkeypatch):
+    """Whole groups, an eighth of all; none once it is solved, none where nothing jumps."""
+    asked = []
+
+    def spy(*arguments, barred=0, **keywords):
+        asked.append(barred)
+        return collect(*arguments, barred=barred, **keywords)
+
+    monkeypatch.setattr("hardmem.agents.reinforce.collect", spy)
+    learner = make_learner(SMALL_AGENT)
+    for exploration in (1.0, 0.9):
+        learner.batch(Stage(3, 0, exploration), generators())
+    make_learner(dataclasses.replace(SMALL_AGENT, barred_share=0.0)).batch(Stage(3), generators())
+    assert asked == [16, 0, 0]
+    by_number = make_learner(dataclasses.replace(SMALL_AGENT, env="hardmem/CopyRandomAccess-v0")).dynamics(3)
+    assert steps_alone(by_number, 64, 16) is None
 
 
 def test_choices_after_the_end_carry_no_gradient():
