@@ -28,7 +28,8 @@ def read_toml(path: Path) -> TrainConfig:
         for field in dataclasses.fields(KINDS.get(fields.get("kind", ""), TrainConfig)):
             _check_type(field, fields.get(field.name, field.default))
         kind = KINDS.get(fields.get("kind", ""))
-        preset = {} if kind is None else preset_fields(kind, fields.get(*_named(kind)), fields.get("preset"))
+        asked = fields.get("preset"), fields.get("max_length")
+        preset = {} if kind is None else preset_fields(kind, fields.get(*_named(kind)), *asked)
         return from_json(json.dumps({**preset, **fields}))
     except (TypeError, ValueError) as error:
         raise RunError(f"{str(path)!r}: {error}") from error

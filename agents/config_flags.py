@@ -60,16 +60,17 @@ def flags_for(arguments: Sequence[str]) -> Flags:
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         for name in ("--config", "--env", "--task", "--preset"):
             parser.add_argument(name)
+        parser.add_argument("--max-length", "--max_length", type=lambda text: int(text) if text.isdigit() else None)
         said = parser.parse_known_args(arguments)[0]
         if said.config is not None:
             default = read_toml(Path(said.config))
         elif "sequence" in arguments:
             task = said.task or sequence.task
-            preset = preset_fields(SequenceConfig, task, said.preset)
+            preset = preset_fields(SequenceConfig, task, said.preset, said.max_length)
             sequence = SequenceConfig(task=task, **preset)
         else:
             env = said.env or agent.env
-            preset = preset_fields(AgentConfig, env, said.preset)
+            preset = preset_fields(AgentConfig, env, said.preset, said.max_length)
             agent = AgentConfig(env=env, **preset)
     choice: Any = (
         Annotated[AgentConfig, tyro.conf.subcommand("agent", default=agent, description=AgentConfig.__doc__)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hardmem.agents.config import KINDS, AgentConfig, SequenceConfig, TrainConfig
 from hardmem.agents.config_files import read_toml
+from hardmem.agents.presets import sized_for
 from hardmem.agents.sweep import parse_axis
 from hardmem.envs import ENVIRONMENTS
 from hardmem.tasks import TASKS
@@ -57,7 +58,7 @@ def read_methods(texts: Sequence[str], known: Mapping[str, TrainConfig]) -> dict
 
 
 def on_task(config: TrainConfig, task: str) -> TrainConfig:
-    """The same method on another task.
+    """The same method on another task, at the sizes of the task's preset where it says nothing of its own.
 
     Args:
         config: the method.
@@ -67,6 +68,7 @@ def on_task(config: TrainConfig, task: str) -> TrainConfig:
     Raises:
         ValueError: if there is no such task.
     """
+    config = sized_for(config, task)
     known = {str(arguments["task"]) for arguments in ENVIRONMENTS.values()}
     if isinstance(config, AgentConfig):
         if task in known:

@@ -11,7 +11,7 @@ from typing import Any
 
 from hardmem.agents.config import AgentConfig, SequenceConfig, TrainConfig
 from hardmem.envs import ENVIRONMENTS
-from hardmem.tasks import TASKS
+from hardmem.tasks import TASKS, Task
 
 EASIEST: dict[str, Any] = {"preset": "easiest"}
 CONTENT: dict[str, Any] = {**EASIEST, "access": "soft", "addressing": "content-location", "heads": ("read", "write")}
@@ -88,19 +88,28 @@ def preset_of(name: str, **changes: Any) -> TrainConfig:
 
     Args:
         name: an environment's id, for an agent, or a task's name, for a sequence model.
-        changes: fields that are to be otherwise. Another difficulty, `preset="longer"`, brings its own lengths.
+        changes: fields that are to be otherwise. Another difficulty, `preset="longer"`, brings its own lengths, and
+            problems longer than those of the preset are of the difficulty "default".
 
     Raises:
         ValueError: if there is no such difficulty, or a value is out of range.
         TypeError: if a field is unknown.
     """
     kind = SequenceConfig if name in TASKS else AgentConfig
-    fields = {**preset_fields(kind, name, changes.get("preset")), **changes}
+    fields = {**preset_fields(kind, name, changes.get("preset"), changes.get("max_length")), **changes}
     return SequenceConfig(task=name, **fields) if name in TASKS else AgentConfig(env=name, **fields)
 
 
-def preset_fields(kind: type[TrainConfig], name: str, difficulty: str | None = None) -> dict[str, Any]:
-    """The fields that the preset of an environment or task sets, at another difficulty if one is named.
+def preset_fields(
+    kind: type[TrainConfig], name: str, difficulty: str | None = None, max_length: int | None = None
+) -> dict[str, Any]:
+    """The fields that the preset of an environment or task sets.
+
+    Args:
+        kind: of training.
+        name: of the environment or task.
+        difficulty: another than its own.
+        max_length: what is asked for; where it is more than the preset's own difficulty has, that is "default".
 
     Raises:
         ValueError: if there is no such difficulty.
@@ -108,13 +117,31 @@ def preset_fields(kind: type[TrainConfig], name: str, difficulty: str | None = N
     if name not in (TASKS if kind is SequenceConfig else ENVIRONMENTS):
         return dict(OTHERS) if kind is AgentConfig else {}
     fields = dict(PRESETS.get(name, {}))
-    task = TASKS[name if kind is SequenceConfig else str(ENVIRONMENTS[name]["task"])]
-    if difficulty is not None:
-        fields = {field: value for field, value in fields.items() if field not in (*SIZES, "start_length")}
-        fields["preset"] = difficulty
-    if "preset" not in fields:
+    if difficulty is None and "preset" not in fields:
         return fields
-    if fields["preset"] not in task.presets:
-        raise ValueError(f"unknown preset {fields['preset']!r} of {name}; choose one of {list(task.presets)}")
-    defaults = {field.name: field.default for field in dataclasses.fields(task)}
-    return {**{size: (defaults | task.presets[fields["preset"]])[size] for size in SIZES}, **fields}
+    task = TASKS[name if kind is SequenceConfig else str(ENVIRONMENTS[name]["task"])]
+    own = difficulty is None
+    sizes = _sizes(task, fields["preset"] if difficulty is None else difficulty, name)
+    if own and max_length is not None and max_length > sizes["max_length"]:
+        sizes = _sizes(task, "default", name)
+    return {**fields, **sizes}
+
+
+def _sizes(task: type[Task], difficulty: str, name: str) -> dict[str, Any]:
+    if difficulty not in task.presets:
+        raise ValueError(f"unknown preset {difficulty!r} of {name}; choose one of {list(task.presets)}")
+    every = {field.name: field.default for field in dataclasses.fields(task)} | task.presets[difficulty]
+    return {"preset": difficulty, **{size: every[size] for size in SIZES}}
+
+
+def sized_for(config: TrainConfig, name: str) -> TrainConfig:
+    """A configuration with the sizes of the preset of an environment or task, where it says nothing of its own.
+
+    Unlike `preset_of` it leaves the memory as it is: a method is compared, at sizes that are the same for all.
+    """
+    kind = SequenceConfig if name in TASKS else AgentConfig
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    own = {size: getattr(config, size) for size in (*SIZES, "preset") if getattr(config, size) != defaults[size]}
+    fields = preset_fields(kind, name, own.get("preset"), own.get("max_length"))
+    sizes = {size: value for size, value in fields.items() if size in (*SIZES, "preset") and size not in own}
+    return dataclasses.replace(config, **sizes)

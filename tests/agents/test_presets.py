@@ -9,8 +9,9 @@ import pytest
 
 from hardmem.agents import AgentConfig, SequenceConfig, load, preset_of
 from hardmem.agents.cli import main
+from hardmem.agents.methods import on_task
 from hardmem.agents.presets import PRESETS
-from hardmem.agents.training import Training
+from hardmem.agents.training import Training, make_learner
 from hardmem.envs import ENVIRONMENTS
 from hardmem.tasks import TASKS
 
@@ -43,8 +44,25 @@ def test_a_difficulty_brings_its_lengths():
     assert (config.preset, config.min_length, config.max_length, config.num_symbols) == ("longer", 20, 20, 8)
     assert preset_of("fact-recall", preset="default").max_length == 5
     assert preset_of("copy", preset="longest", max_length=30, min_length=1).max_length == 30
+    assert preset_of("hardmem/FactRecall-v0", max_length=5).preset == "default"  # the easiest has keys for one fact
+    assert preset_of("hardmem/FactRecall-v0", max_length=1).preset == "easiest"
     with pytest.raises(ValueError, match=r"unknown preset 'hard' of copy; choose one of \['easiest', 'default'"):
         preset_of("copy", preset="hard")
+
+
+def test_methods_are_compared_at_the_sizes_of_the_task():
+    """The same for all, whatever kind; the memory stays the method's own, and what a method says wins."""
+    hard = on_task(SequenceConfig(max_updates=7), "associative-recall")
+    assert hard == SequenceConfig(
+        max_updates=7, task="associative-recall", preset="easiest", num_symbols=8, min_length=1, max_length=1
+    )
+    agent = on_task(AgentConfig(), "associative-recall")
+    assert (agent.preset, agent.num_symbols, agent.max_length) == ("easiest", 8, 1)
+    longer = on_task(AgentConfig(max_length=4), "hardmem/AssociativeRecall-v0")
+    assert (longer.preset, longer.num_symbols, longer.max_length) == ("default", 8, 4)
+    assert on_task(SequenceConfig(), "copy") == SequenceConfig()
+    for task in TASKS:
+        make_learner(on_task(SequenceConfig(), task))
 
 
 def test_the_command_a_file_and_python_start_alike(tmp_path, monkeypatch, capsys):
@@ -54,7 +72,7 @@ def test_the_command_a_file_and_python_start_alike(tmp_path, monkeypatch, capsys
     few = ["--num-envs", "16", "--eval-problems", "4", "--max-updates", "1"]
     main(["train", "agent", "--env", "hardmem/Reverse-v0", *few])
     assert load("runs/train-1")[1] == expected
-    assert capsys.readouterr().out.startswith("preset of hardmem/Reverse-v0: max_length=3, preset=easiest\n")
+    assert capsys.readouterr().out.startswith("preset of hardmem/Reverse-v0: preset=easiest, max_length=3\n")
     few_symbols = ["--num-symbols", "8", "--max-updates", "1", "--eval-problems", "4"]
     main(["train", "sequence", "--max-length", "2", *few_symbols, "--name", "copy"])
     assert "preset of" not in capsys.readouterr().out  # it was said, not preset
