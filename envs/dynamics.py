@@ -69,7 +69,7 @@ class Hand(NamedTuple):
     for an episode where a script has three for every step. `Dynamics.spell_out` makes the one out of the other.
 
     Attributes:
-        rows: the code of each row, (B, R), int32; row 0 is blank. Where a row is due, its answer channel is.
+        rows: the code of each row and its answer, (B, 2, R), int32; row 0 is blank.
         source: the S steps whose content answers where a row is due, (B, R, S), int32.
         first: where the first step is in the rules' `layout`, (B,).
         num_steps: as in a script.
@@ -284,7 +284,8 @@ class Dynamics:
     def deal(self, num_problems: int, generator: torch.Generator | None = None) -> Hand:
         """The same fresh problems as they are dealt; for a task that is `Dealt`."""
         deal = self.task.deal(num_problems, generator=generator, device=self.device)  # type: ignore[attr-defined]
-        rows = self.contents.encode(deal.rows.int()).contiguous()
+        symbols = deal.rows.int()
+        rows = torch.stack([self.contents.encode(symbols), symbols[..., self.task.answer_channel] - 1], dim=1)
         _, _, num_steps, num_answers = self.layout
         num_steps, num_answers = (of_case.index_select(0, deal.case) for of_case in (num_steps, num_answers))
         return Hand(rows, deal.source.int(), deal.case * (self.task.num_steps + 1), num_steps, num_answers)
@@ -312,7 +313,7 @@ class Dynamics:
         shown_at, due_at, _, _ = self.layout
         step = hand.first.unsqueeze(1) + torch.arange(self.task.num_steps + 1, device=self.device)  # (B, T + 1)
         due = due_at[step]
-        shown, answers = hand.rows.gather(1, shown_at[step]), self._answer(hand.rows.gather(1, due))
+        shown, answers = hand.rows.gather(2, torch.stack([shown_at[step], due], dim=1)).unbind(1)
         sources = [part.gather(1, due) for part in hand.source.unbind(2)]
         return Script(torch.stack([shown, answers, *sources], dim=1), hand.num_steps, hand.num_answers)
 
@@ -393,17 +394,13 @@ class Dynamics:
 
     def _look_up(self, script: Any, clock: Any) -> tuple[Tensor, Tensor]:
         """What is shown and what is due at given steps, (B,) each."""
-        num_envs, width = len(script.rows), script.rows.shape[-1]
+        num_envs, num_parts, width = script.rows.shape
+        row, rows = self._episodes(num_envs) * (num_parts * width), script.rows.reshape(-1)
+        shown_at = due_at = clock
         if isinstance(script, Hand):
-            rows, row, step = script.rows.reshape(-1), self._episodes(num_envs) * width, script.first + clock
-            shown, due = (take(rows, row + take(at, step)) for at in self.layout[:2])
-            return shown, self._answer(due)
-        rows, row = script.rows.reshape(-1), self._episodes(num_envs) * (script.rows.shape[1] * width) + clock
-        return take(rows, row), take(rows[width:], row)
-
-    def _answer(self, code: Tensor) -> Tensor:
-        """What a row that is due asks for, as the action numbers answers; -1 for a blank."""
-        return self.contents.symbol(code, self.task.answer_channel) - 1
+            step = script.first + clock
+            shown_at, due_at = take(self.layout[0], step), take(self.layout[1], step)
+        return take(rows, row + shown_at), take(rows[width:], row + due_at)
 
     def _read(self, memory: Memory, head: Tensor) -> Tensor:
         """What is in the cells under the heads, (B, H)."""
