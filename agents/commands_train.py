@@ -20,7 +20,7 @@ from hardmem.agents.distributed import main_process
 from hardmem.agents.learner import Learner
 from hardmem.agents.plans import PLAN
 from hardmem.agents.progress import Progress
-from hardmem.agents.report import evaluation_table
+from hardmem.agents.report import evaluation_table, per_second
 from hardmem.agents.runner import Outcome, resume, train
 from hardmem.agents.runs import RESULTS, read_config
 from hardmem.agents.terminal import free_folder, say_where
@@ -84,16 +84,11 @@ def _follow(
     """Show a training's progress, and at its end what it came to; of several processes one speaks."""
     quiet = quiet or not main_process()
     console = Console(quiet=quiet)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, TimeRemainingColumn(), console=console, disable=quiet or not console.is_terminal) as bar:
+    with progress_bar(console, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("starting", total=config.max_updates)
 
         def show(progress: Progress) -> None:
-            rate = progress.steps / progress.seconds
-            earned = "return" if "return" in progress.metrics else "loss"  # what an agent earns says more
-            number = f"{earned} {progress.metrics[earned]:.3f}"
-            text = f"length {progress.length}, exact {progress.exact:.0%}, {number}"
-            bar.update(task, completed=progress.update, description=f"{text}, {rate:,.0f} steps/s")
+            bar.update(task, completed=progress.update, description=in_short(progress))
 
         _, outcome = work(show)
     if quiet:
@@ -105,3 +100,16 @@ def _follow(
         console.print(f"solved after {at.update} updates, {at.rollouts:,} rollouts, {at.seconds:.1f} s")
     console.print(evaluation_table(json.loads((folder / RESULTS).read_text())["evaluation"]))
     say_where(console, folder)
+
+
+def progress_bar(console: Console, *, disable: bool = False) -> Bar:
+    """Where a training is, how much is done, and how much time that took and will take: a line of 80 columns."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Bar(*columns, TimeRemainingColumn(), console=console, disable=disable)
+
+
+def in_short(progress: Progress) -> str:
+    """The three numbers that matter, and steps per second."""
+    speed = per_second(progress.steps / progress.seconds)
+    earned = "return" if "return" in progress.metrics else "loss"  # what an agent earns says more
+    return f"length {progress.length}, exact {progress.exact:.0%}, {earned} {progress.metrics[earned]:.3f}, {speed}"

@@ -150,9 +150,11 @@ class LiveComparison:
 
     def __rich__(self) -> Table:
         """The present state, for rich to draw."""
-        table = Table(title=f"{len(self.done)} of {len(self.jobs)} trainings done")
-        for heading in ("method", "seed", "update", "length", "exact", "accuracy", "return", "loss", "rate", "ETA"):
-            table.add_column(heading, justify="left" if heading == "method" else "right", min_width=6)
+        title = f"{len(self.done)} of {len(self.jobs)} trainings done"
+        table = Table(title=title, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)  # ten columns in a terminal's 80
+        table.add_column("method")
+        for heading in ("seed", "update", "length", "exact", "answers", "return", "loss", "rate", "ETA"):
+            table.add_column(heading, justify="right", no_wrap=True)
         for job in self.jobs:
             key = job.folder
             progress = self.latest.get(key)
@@ -179,9 +181,14 @@ class LiveComparison:
             f"{metrics['accuracy']:.1%}",
             f"{metrics['return']:.3f}" if "return" in metrics else "",
             f"{metrics['loss']:.3f}",
-            f"{rate:,.0f}/s",
-            "done" if done else f"<{left:.0f} s",
+            per_second(rate),
+            "done" if done else f"<{left:.0f} s" if left < 600 else f"<{left / 60:.0f} min",
         ]
+
+
+def per_second(rate: float) -> str:
+    """A speed in at most six characters up to a million."""
+    return f"{rate / 1000:,.0f}k/s" if rate >= 10_000 else f"{rate:.0f}/s"
 
 
 def _title(job: Job, jobs: Sequence[Job]) -> str:

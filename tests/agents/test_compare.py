@@ -17,6 +17,7 @@ from hardmem.access import ACCESS
 from hardmem.agents import SequenceConfig, load, train
 from hardmem.agents import compare as module
 from hardmem.agents.cli import main
+from hardmem.agents.commands_train import in_short, progress_bar
 from hardmem.agents.compare import METHODS, compare
 from hardmem.agents.plans import summary, table
 from hardmem.agents.progress import Progress
@@ -288,6 +289,26 @@ def test_the_live_view_follows_its_jobs(tiny, tmp_path):
     assert shown().count("waiting") == 4
     view.update(jobs[0], None)
     assert "1 of 5 trainings done" in shown()
+    console = Console(width=80)
+    for job in jobs:
+        view.update(job, dataclasses.replace(view.latest[jobs[0].folder], update=9, rollouts=100_000, seconds=20_000.0))
+    view.done.clear()
+    row = next(line for line in shown().splitlines() if line.strip().startswith("paper NTM"))
+    assert row.split() == ["paper", "NTM", "0", "9/10", "2", "50%", "50.0%", "0.750", "0.250", "5/s", "<37", "min"]
+
+
+def test_the_bar_fits_a_terminal():
+    """The three numbers, the speed, what is done of how much, and both times, in 80 columns; nothing cut off."""
+    metrics = {"return": 0.9994, "loss": -0.5}
+    progress = Progress(update=1234, steps=1_203_450, seconds=10.0, length=10, exact=1.0, metrics=metrics)
+    console = Console(width=80, force_terminal=True, color_system=None)
+    bar = progress_bar(console)
+    bar.update(bar.add_task(in_short(progress), total=2000), completed=1234)
+    with console.capture() as capture:
+        console.print(bar.get_renderable())
+    (line,) = capture.get().splitlines()
+    assert line.startswith("length 10, exact 100%, return 0.999, 120k/s ")
+    assert re.search(r" 1234/2000 \d:\d\d:\d\d -:--:--$", line.rstrip())
 
 
 def test_python_dash_m(tmp_path):
