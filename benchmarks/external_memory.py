@@ -50,7 +50,7 @@ AGENT: dict[str, dict[str, Any]] = {
 STEPS = {EASY: 400_000, MEDIUM: 400_000, HARD: 400_000, AUTOENCODE: 3_000_000}
 """Of PPO."""
 RECURRENT_STEPS = {EASY: 65_000, MEDIUM: 65_000, HARD: 65_000, AUTOENCODE: 190_000}
-"""Of RecurrentPPO: a sixth, for as many CPU seconds."""
+"""Of RecurrentPPO: a sixth, which takes it as many CPU seconds as PPO, or more."""
 
 
 class Trained(NamedTuple):
