@@ -133,7 +133,7 @@ class AgentConfig(TrainConfig):
     entropy_coef: float = 0.01
     barred_share: float = 0.125
     """Share of problems, in [0, 1], in which heads of a tape may not jump home until the task is solved: a jump is
-    found before the steps that would do better."""
+    found before the steps that would do better. Every second attempt bars half."""
 
     def __post_init__(self) -> None:
         """Check what the base class does, and the sizes of this one."""

@@ -38,14 +38,14 @@ class Stage(NamedTuple):
         update: number of the update, from 0.
         exploration: share of the entropy bonus still paid: 1 until the task is solved, from there falling to 0.
         shortest: problem to draw, unless the configuration's is longer still.
-        soft: whether the present attempt averages over cells where a model draws them.
+        second: whether the attempt goes a learner's second way; attempts take turns.
     """
 
     length: int
     update: int = 0
     exploration: float = 1.0
     shortest: int = 1
-    soft: bool = False
+    second: bool = False
 
     def lengths(self, min_length: int) -> tuple[int, int]:
         """Shortest and longest problem to draw where the configuration asks for so many symbols at least."""
@@ -88,7 +88,7 @@ class Learner(nn.Module, ABC):
     has_task: bool = True
     """Whether it learns problems of one of this package's tasks, of growing length, and can be traced at them."""
     soft_after: int = 0
-    """Updates after which an attempt that has learned nothing gives way to a soft one; 0 where none can be soft."""
+    """Updates after which an attempt that has learned nothing gives way to a soft one; 0 where none is soft."""
 
     def entropy_weight(self, stage: Stage) -> float:
         """What the entropy bonus weighs at this stage."""

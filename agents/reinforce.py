@@ -19,6 +19,9 @@ from hardmem.envs.dynamics import Script
 from hardmem.envs.interfaces import RandomAccess, Tape
 from hardmem.estimators import cost_to_go
 
+BARRED_SECOND = 0.5
+"""Share of problems in which every second attempt bars the jump home, if any do: what needs no jump is learned then."""
+
 
 class Rollout(NamedTuple):
     """B episodes played side by side for T steps; `mask` is 1 until each has ended, and the rest is 0 from there.
@@ -245,7 +248,8 @@ class AgentLearner(PolicyLearner):
         start = dynamics.reset(config.num_envs, generators.problems, group_size=config.group_size)
         barred = 0
         if stage.exploration == 1:  # once the task is solved all episodes are as they will be
-            barred = int(config.barred_share * config.num_envs) // config.group_size * config.group_size
+            share = max(config.barred_share, BARRED_SECOND if stage.second and config.barred_share else 0)
+            barred = int(share * config.num_envs) // config.group_size * config.group_size
         keep = self.estimate.needs_log_weights
         rollout = self._play(dynamics, start, generators.choices, keep=keep, barred=barred)
         compared = self.baseline.judges_by == "greedy"

@@ -198,7 +198,8 @@ class SequenceLearner(Learner):
         """
         if stage.exploration < 1:
             return False
-        return stage.soft or is_soft(self.config.anneal, stage.update, self.config.soft_updates)
+        in_turn = stage.second and self.soft_after > 0
+        return in_turn or is_soft(self.config.anneal, stage.update, self.config.soft_updates)
 
     def score(
         self,

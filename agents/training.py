@@ -30,7 +30,7 @@ PROGRESS = 0.02
 """How many more answers must be right, as a share of all, to count as progress."""
 HOPEFUL = 0.1
 """Share of answers at the present lengths that must be right for drawn cells to have told anything at all."""
-ATTEMPT = ("begun", "best", "improved", "soft", "hopeful")
+ATTEMPT = ("begun", "best", "improved", "second", "hopeful")
 """What a `Training` knows of its present attempt."""
 
 
@@ -80,7 +80,7 @@ class Training:
         self.progress, self.curve = Progress(), list[Progress]()
         self.solved: Progress | None = None
         self.begun, self.best, self.improved = 0, 0.0, 0  # updates of the attempt's start and last progress, and that
-        self.soft, self.hopeful = False, False  # whether the attempt is a soft one, and has learned anything
+        self.second, self.hopeful = False, False  # whether the attempt goes the second way, and has learned anything
         self._resumed_at = time.perf_counter()
 
     def _curriculum(self) -> Curriculum:
@@ -154,7 +154,7 @@ class Training:
         if self.solved is not None:
             finishing = (update + 1 - self.solved.update) / self.config.finish_updates
         shortest, longest = self.curriculum.drawn(update - self.begun)
-        return Stage(longest, update - self.begun, 1 - finishing, shortest, self.soft)
+        return Stage(longest, update - self.begun, 1 - finishing, shortest, self.second)
 
     def _validate(self, metrics: dict[str, float]) -> Progress:
         """Examine the learner greedily, at all lengths and at those drawn now; add to the curve."""
@@ -190,7 +190,7 @@ class Training:
         Patience doubles with every second attempt, so that what needs longer gets it in the end.
         """
         update, soft_after = self.progress.update, self.learner.soft_after
-        if soft_after and not self.soft and not self.hopeful and update - self.begun >= soft_after:
+        if soft_after and not self.second and not self.hopeful and update - self.begun >= soft_after:
             return True
         patience = self.config.restart_after << (self.progress.attempt - 1) // 2
         return update - self.improved >= patience
@@ -199,14 +199,15 @@ class Training:
         """Fresh weights and all that goes with them; only what was spent is remembered.
 
         A policy that is sure of a shortcut does not leave it, and whether it falls into one is decided early, by the
-        draws: attempts that are given up in time find a way in a few times as long as a lucky one. Where a model's
-        updates can be soft, hard and soft attempts take turns. Fresh weights, because a model that was trained with
-        cells drawn at random learns from averages more slowly than one that was not.
+        draws: attempts that are given up in time find a way in a few times as long as a lucky one. A learner's two ways
+        take turns: a model's hard and soft attempts, an agent's with few and with many problems barred. Fresh weights,
+        because a model that was trained with cells drawn at random learns from averages more slowly than one that was
+        not.
         """
         progress = self.progress
         progress.attempt += 1
         self.begun, self.best, self.improved = progress.update, 0.0, progress.update
-        self.soft, self.hopeful = bool(self.learner.soft_after) and not self.soft, False
+        self.second, self.hopeful = not self.second, False
         config = self.world.share(self.config)
         seeds = np.random.SeedSequence((config.seed, progress.attempt)).generate_state(1)
         fresh = make_learner(dataclasses.replace(config, seed=int(seeds[0])), self.device)

@@ -207,7 +207,7 @@ def test_soft_attempts_are_soft_until_solved():
     """All updates of one are, and play each problem once; none once the task is solved, and none of other attempts."""
     learner, streams = make_learner(SMALL_HARD), generators()
     for soft, exploration, rollouts in ((True, 1.0, 8), (True, 0.9, 64), (False, 1.0, 64)):
-        batches = [learner.batch(Stage(3, update, exploration, soft=soft), streams) for update in range(5)]
+        batches = [learner.batch(Stage(3, update, exploration, second=soft), streams) for update in range(5)]
         assert [batch.rollouts for batch in batches] == [rollouts] * 5
 
 
@@ -229,7 +229,7 @@ def test_hard_attempts_that_learn_nothing_give_way_to_soft_ones(config, attempts
         config = dataclasses.replace(config, soft_after=10)
     training, seen = Training(config), []
     while not training.done():
-        assert training._stage().soft == (len(attempts) > attempts.count(1) + 20 and training.progress.attempt == 2)
+        assert training._stage().second == (training.progress.attempt == 2)
         training.update()
         seen.append(training.progress.attempt)
     assert seen == attempts
@@ -358,7 +358,7 @@ def test_barred_episodes_know_no_jump_home():
 
 
 def test_episodes_are_barred_until_the_task_is_solved(monkeypatch):
-    """Whole groups, an eighth of all; none once it is solved, none where nothing jumps."""
+    """Whole groups: an eighth of all, in every second attempt half; none once it is solved, or where nothing jumps."""
     asked = []
 
     def spy(*arguments, barred=0, **keywords):
@@ -370,7 +370,8 @@ def test_episodes_are_barred_until_the_task_is_solved(monkeypatch):
     for exploration in (1.0, 0.9):
         learner.batch(Stage(3, 0, exploration), generators())
     make_learner(dataclasses.replace(SMALL_AGENT, barred_share=0.0)).batch(Stage(3), generators())
-    assert asked == [16, 0, 0]
+    learner.batch(Stage(3, second=True), generators())
+    assert asked == [16, 0, 0, 64]
     by_number = make_learner(dataclasses.replace(SMALL_AGENT, env="hardmem/CopyRandomAccess-v0")).dynamics(3)
     assert steps_alone(by_number, 64, 16) is None
 
