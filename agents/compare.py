@@ -30,14 +30,15 @@ METHODS: dict[str, dict[str, TrainConfig]] = {
             heads=("read", "write"),
             order="move-write-read",
             bypass=True,
-            gated=False,
             controller="lstm",
             hidden_size=100,
             start_length=10,
+            curriculum="one-length",
             learning_rate=3e-3,
+            learning_rate_updates=700,  # a step size that does not fall loses again what it has learned
             restart_after=0,
             max_updates=700,
-            finish_updates=50,
+            finish_updates=700,
         ),
         "LSTM": dataclasses.replace(
             SOFT_TWIN, model="lstm", hidden_size=100, start_length=10, max_updates=1500, restart_after=0

@@ -54,11 +54,12 @@ PAPER = SequenceConfig(
 
 MODELS: dict[str, SequenceConfig] = {
     "soft NTM, feed-forward": PAPER,
-    "soft NTM, LSTM": dataclasses.replace(PAPER, controller="lstm"),
+    "soft NTM, gated LSTM": dataclasses.replace(PAPER, controller="lstm", gated=True),
     "hard NTM": SequenceConfig(max_updates=1250, finish_updates=1250),
     "LSTM": dataclasses.replace(PAPER, model="lstm", hidden_size=256),
 }
-"""The hard NTM is the library's default."""
+"""The LSTM of a soft NTM starts behind a shut gate; one without it learned Copy on two seeds of four at best. The hard
+NTM is the library's default."""
 
 TASKS: dict[str, dict[str, Any]] = {
     "copy": {"num_symbols": 256, "max_length": 20},
