@@ -206,7 +206,7 @@ def figure(rows: list[dict[str, Any]], path: Path) -> None:
         axes.set(title=case, xlabel="CPU seconds", xscale="log")
         axes.grid(alpha=0.3)
     grid[0].set_ylabel("exact sequences, 1 to 10")
-    grid[0].legend(fontsize=8)
+    grid[-1].legend(fontsize=8)
     fig.tight_layout()
     path.parent.mkdir(exist_ok=True)
     fig.savefig(path, dpi=110)
