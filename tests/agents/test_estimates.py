@@ -95,14 +95,14 @@ def every_episode(learner, monkeypatch):
     monkeypatch.setattr(
         Policy, "forward", lambda self, seen, *rest, **options: forward(self, seen.double(), *rest, **options)
     )
-    own = isinstance(learner.policy.body.__class__.__name__, str) and learner.config.policy == "ntm"
+    own = learner.config.policy == "ntm"
     drawn = ([2] if own else []) + sizes  # of the NTM's two cells first, then the action
     dynamics = learner.dynamics(1)
     steps = dynamics.max_steps
     script = torch.tensor(list(itertools.product(*[range(size) for size in drawn * steps])))
     feed = iter(script.T)
     monkeypatch.setattr("hardmem.agents.policies.sample_index", lambda logits, generator: next(feed))
-    monkeypatch.setattr("hardmem.access.sample_index", lambda logits, generator: next(feed).unsqueeze(-1))
+    monkeypatch.setattr("hardmem.addressing.sample_index", lambda logits, generator: next(feed).unsqueeze(-1))
     start = dynamics.start(dynamics.task.problem([2]).repeat(len(script)))
     rollout = collect(dynamics, learner.policy, start, None, keep=not own)
     answers = None if own else -rollout.answers.double()
