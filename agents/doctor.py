@@ -68,7 +68,7 @@ def self_test(device: str = "auto") -> Iterator[Finding]:
             yield _try(name, trial)
 
 
-_AGENT = AgentConfig(max_length=3, start_length=1, num_envs=256, max_updates=400, finish_updates=0)
+_AGENT = AgentConfig(max_length=3, start_length=1, max_updates=400, finish_updates=0)
 _HARD = SequenceConfig(max_length=5, start_length=5, max_updates=400, finish_updates=0)
 
 
