@@ -21,11 +21,11 @@ def rand(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
-def build(name: str):
+def build(name: str, width: int = W):
     torch.manual_seed(0)
-    attention = make_attention(name, D, W, A).double().eval()
+    attention = make_attention(name, D, width, A).double().eval()
     mask = torch.arange(S) < torch.tensor([[5], [3], [1]])
-    return attention, attention.prepare(rand(B, S, W), mask)
+    return attention, attention.prepare(rand(B, S, width), mask)
 
 
 def additive(attention, query, cells, state):
@@ -68,10 +68,11 @@ def monotonic(attention, query, cells, state):
 PAPERS = {"additive": additive, "window": window, "monotonic": monotonic}
 
 
+@pytest.mark.parametrize("width", [1, W])
 @pytest.mark.parametrize("name", ATTENTIONS)
-def test_equals_the_paper_in_loops(name):
-    """Over a few steps, each source of another length; nothing beyond its end."""
-    attention, source = build(name)
+def test_equals_the_paper_in_loops(name, width):
+    """Over a few steps, each source of another length; nothing beyond its end. Cells are scalars, or vectors."""
+    attention, source = build(name, width)
     state = attention.initial_state(source)
     states = [
         row[: int(mask.sum())] if name == "monotonic" else row for row, mask in zip(state, source.mask, strict=True)

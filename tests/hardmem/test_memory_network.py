@@ -98,6 +98,18 @@ def test_equals_the_paper_in_loops(access, tying, position_encoding):
     linear = access == "linear"
     network = build(tying=tying, position_encoding=position_encoding, access="soft" if linear else access)
     network.linear = linear
+    check_against_paper(network)
+
+
+@pytest.mark.parametrize("tying", TYING)
+@pytest.mark.parametrize("access", ["soft", "sampled"])
+def test_scalar_cells_equal_the_paper_in_loops(access, tying, monkeypatch):
+    """Facts of one number each, W = 1."""
+    monkeypatch.setattr(f"{__name__}.D", 1)
+    check_against_paper(build(tying=tying, access=access, hidden_size=1))
+
+
+def check_against_paper(network: MemoryNetwork) -> None:
     facts, questions = rows(F, seed=1), rows(Q, seed=2, blank_answer=True)
     answer = network.answer(questions, network.store(facts), torch.Generator().manual_seed(3))
     for q in range(Q):
