@@ -456,7 +456,10 @@ def test_a_number_that_is_not_finite_stops_the_training(monkeypatch):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (AgentConfig(env="hardmem/Coppy-v0"), "unknown environment 'hardmem/Coppy-v0'; choose one of"),
+        (
+            AgentConfig(env="hardmem/Coppy-v0"),
+            r"unknown environment 'hardmem/Coppy-v0'; did you mean 'hardmem/Copy-v0'\?",
+        ),
         (AgentConfig(policy="mlp"), "unknown policy 'mlp'; choose one of"),
         (AgentConfig(baseline="magic"), "unknown baseline 'magic'; choose one of"),
         (AgentConfig(baseline="leave-one-out", group_size=1), "group_size must be at least 2, got 1"),
