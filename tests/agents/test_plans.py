@@ -107,7 +107,7 @@ def test_a_plan_is_carried_out_once_and_goes_on_where_it_was_stopped(tmp_path):
         carry_out(tmp_path / "b")
 
 
-def test_ctrl_c_reaches_every_training(tmp_path):
+def test_ctrl_c_reaches_every_training(tmp_path, heard):
     """As from a terminal, SIGINT to the whole group: checkpoints are there, the exit code is 130, one sentence."""
     command = [sys.executable, "-m", "hardmem", "sweep", "--vary", "hidden_size=8,16", "--seeds", "1", "--name", "s"]
     command += ["--workers", "2", "agent", "--num-envs", "32", "--max-updates", "100000", "--promote-at", "2"]

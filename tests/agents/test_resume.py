@@ -230,7 +230,7 @@ def test_one_process_at_a_time(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_command_finishes_its_update_and_says_how_to_go_on(number, code, tmp_path, monkeypatch, capsys):
+def test_the_command_finishes_its_update_and_says_how_to_go_on(number, code, tmp_path, heard, monkeypatch, capsys):
     """One sentence, the exit code a shell expects, a checkpoint; `hardmem resume` then reaches the end."""
     monkeypatch.chdir(tmp_path)
     sender = threading.Thread(target=_send_when, args=(tmp_path / "runs/mine", number))
