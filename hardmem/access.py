@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hardmem.addressing import AddressDistribution, entropy, gumbel_noise, pick, sample_index
+from hardmem.addressing import AddressDistribution, entropy, gumbel_noise, sample_index
 from hardmem.memory import Address, HardAddress, SoftAddress
 
 
@@ -52,19 +52,14 @@ def sampled(
     distribution: AddressDistribution, num_cells: int, generator: torch.Generator | None = None
 ) -> tuple[Address, AccessRecord]:
     """One cell per head, drawn with the weights as probabilities."""
-    return hard(distribution, choose("sampled", distribution, generator))
+    return hard(distribution, sample_index(distribution.log_weights, generator))
 
 
 def argmax(
     distribution: AddressDistribution, num_cells: int, generator: torch.Generator | None = None
 ) -> tuple[Address, AccessRecord]:
     """The likeliest cell of each head: how a sampled model is read at test time."""
-    return hard(distribution, choose("argmax", distribution, generator))
-
-
-def choose(name: str, distribution: AddressDistribution, generator: torch.Generator | None = None) -> Tensor:
-    """Which candidate a hard access takes, "sampled" or "argmax": its place among the S, (B, H), int64."""
-    return pick(name, distribution.log_weights, generator)
+    return hard(distribution, distribution.log_weights.argmax(dim=-1))
 
 
 def hard(distribution: AddressDistribution, choice: Tensor) -> tuple[HardAddress, AccessRecord]:

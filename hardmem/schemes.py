@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hardmem.access import choose
 from hardmem.addressing import (
     HOME,
     AddressDistribution,
@@ -67,7 +66,7 @@ class Scheme(nn.Module, ABC):
         For steps that nothing is differentiated through; both are (B, H, 1), int64, the place among the S candidates.
         """
         distribution = self(raw, HardAddress(at.squeeze(-1)), memory)
-        choice = choose(access, distribution, generator).unsqueeze(-1)
+        choice = pick(access, distribution.log_weights, generator).unsqueeze(-1)
         return choice, distribution.candidates.gather(-1, choice)
 
 
