@@ -102,7 +102,7 @@ def every_episode(learner, monkeypatch):
     script = torch.tensor(list(itertools.product(*[range(size) for size in drawn * steps])))
     feed = iter(script.T)
     monkeypatch.setattr("hardmem.agents.policies.sample_index", lambda logits, generator: next(feed))
-    monkeypatch.setattr("hardmem.addressing.sample_index", lambda logits, generator: next(feed).unsqueeze(-1))
+    monkeypatch.setattr("hardmem.access.sample_index", lambda logits, generator: next(feed).unsqueeze(-1))
     start = dynamics.start(dynamics.task.problem([2]).repeat(len(script)))
     rollout = collect(dynamics, learner.policy, start, None, keep=not own)
     answers = None if own else -rollout.answers.double()
