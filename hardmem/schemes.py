@@ -28,6 +28,7 @@ from hardmem.addressing import (
     sharpen,
 )
 from hardmem.bank import Contents, Memory
+from hardmem.host import Moves
 from hardmem.memory import Address, HardAddress
 from hardmem.nearest import nearest_content
 
@@ -57,6 +58,10 @@ class Scheme(nn.Module, ABC):
         it.
         """
         return self(raw, previous, memory), None
+
+    def on_host(self, num_cells: int, heads: int) -> Moves | None:
+        """`take` for so many heads in NumPy; None where there is no such way."""
+        return None
 
     def take(
         self, raw: Tensor, at: Tensor, memory: Memory, access: str, generator: torch.Generator | None
@@ -105,8 +110,7 @@ class HeadMoves(Scheme):
     ) -> tuple[Tensor, Tensor]:
         """As every scheme's, in half as many operations where no two moves but the last, `HOME`, can meet."""
         num_cells, home = memory.shape[1], self.moves[-1] == HOME
-        offsets = {move % num_cells for move in self.moves if isinstance(move, int)}
-        if len(offsets) < len(self.moves) - home:
+        if not self._apart(num_cells):
             return super().take(raw, at, memory, access, generator)
         cells = (at + self.offset).remainder_(num_cells)
         moves, sharpening = raw.split_with_sizes([len(self.moves), 1], dim=-1)
@@ -117,6 +121,18 @@ class HeadMoves(Scheme):
             probs = torch.addcmul(probs, meets @ self.passed.to(probs.dtype), probs[..., -1:])
         choice = pick(access, probs.log_().mul_(F.softplus(sharpening).add_(1)), generator).unsqueeze(-1)
         return choice, cells.gather(-1, choice)
+
+    def _apart(self, num_cells: int) -> bool:
+        """Whether no two moves but the last, `HOME`, can meet."""
+        offsets = [move % num_cells for move in self.moves if isinstance(move, int)]
+        return len(set(offsets)) == len(self.moves) - (self.moves[-1] == HOME)
+
+    def on_host(self, num_cells: int, heads: int) -> Moves | None:
+        """`take` for so many heads in NumPy, where no two moves but the last can meet."""
+        if not self._apart(num_cells):
+            return None
+        offsets = [move for move in self.moves if isinstance(move, int)]
+        return Moves(offsets, len(offsets) < len(self.moves), num_cells, heads)
 
 
 class AbsoluteIndex(Scheme):

@@ -14,9 +14,10 @@ from hardmem.bank import Bank, Contents, Memory
 from hardmem.fused import Layout, move_write_read
 from hardmem.memory import Address, HardAddress, SoftAddress, as_weights, read, select_heads, write
 from hardmem.models.controllers import Controller, Hidden, make_controller
+from hardmem.models.hard_heads import HardHeads, HostHeads
 from hardmem.models.recurrences import has_recurrence, sums
 from hardmem.models.rollout import Rollout
-from hardmem.models.unrolled import HardHeads, Heads, SoftHeads, unroll
+from hardmem.models.unrolled import Heads, SoftHeads, unroll
 from hardmem.precision import as_given, is_autocast
 from hardmem.schemes import ContentLocation, make_scheme
 
@@ -315,7 +316,8 @@ class NTM(nn.Module):
         if not plain or torch.compiler.is_compiling() or is_autocast(address[0].device):
             return None
         if self.access in HARD and self.scheme.blind and isinstance(address, HardAddress):
-            return HardHeads(
+            on_host = HostHeads.fits(memory, self.scheme, self.reading, self.writing)
+            return (HostHeads if on_host else HardHeads)(
                 self.scheme,
                 self.access,
                 memory,

@@ -36,25 +36,28 @@ class Recurrence(ABC):
     features: Tensor
     """After `turn`: what each step gave, (T, B, D)."""
 
-    def __init__(self) -> None:
-        self.saved: list[Tensor] = []
+    @abstractmethod
+    def begin(self, sums: Tensor) -> None:
+        """Before the first step: where each will find its sums, (T, B, G), which it may change."""
 
+    @abstractmethod
+    def step(self, t: int, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """The state -> features (B, D) and the next state."""
+
+    @abstractmethod
     def take(self) -> list[Tensor]:
         """After the last step: what to save, which is then no longer here."""
-        saved, self.saved = self.saved, []
-        return saved
 
     @abstractmethod
-    def step(self, sums: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        """Sums (B, G), which may be changed, and the state -> features (B, D) and the next state."""
+    def turn(self, saved: Sequence[Tensor], start: Hidden, of_sums: Tensor) -> None:
+        """Before the backward pass: all slopes, from what was saved and the state before the first step.
+
+        And where each step is to put the gradient of its sums, (T, B, G).
+        """
 
     @abstractmethod
-    def turn(self, saved: Sequence[Tensor], start: Hidden) -> None:
-        """Before the backward pass: all slopes, from what was saved and the state before the first step."""
-
-    @abstractmethod
-    def back(self, t: int, of_features: Tensor, of_hidden: Hidden, of_sums: Tensor) -> Hidden:
-        """Gradients of features and next state -> fills in that of the sums, (B, G), and gives those of the state.
+    def back(self, t: int, of_features: Tensor, of_hidden: Hidden) -> Hidden:
+        """Gradients of features and next state -> fills in that of the sums, and gives those of the state.
 
         Called from the last step to the first. What the state does to the sums is not in its gradients.
         """
@@ -67,104 +70,140 @@ class Recurrence(ABC):
 class Tanh(Recurrence):
     """`FeedForward`."""
 
-    def step(self, sums: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        features = sums.tanh()
-        self.saved.append(features)
-        return features, hidden
+    def begin(self, sums: Tensor) -> None:
+        self.sums, self.each = sums, sums.unbind()
 
-    def turn(self, saved: Sequence[Tensor], start: Hidden) -> None:
-        self.features = torch.stack(list(saved))
-        self.slope = 1 - self.features.square()
+    def step(self, t: int, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        return self.each[t].tanh_(), hidden
 
-    def back(self, t: int, of_features: Tensor, of_hidden: Hidden, of_sums: Tensor) -> Hidden:
-        torch.mul(of_features, self.slope[t], out=of_sums)
+    def take(self) -> list[Tensor]:
+        saved = [self.sums]
+        del self.sums, self.each
+        return saved
+
+    def turn(self, saved: Sequence[Tensor], start: Hidden, of_sums: Tensor) -> None:
+        (self.features,) = saved
+        self.slopes, self.of_sums = (1 - self.features.square()).unbind(), of_sums.unbind()
+
+    def back(self, t: int, of_features: Tensor, of_hidden: Hidden) -> Hidden:
+        torch.mul(of_features, self.slopes[t], out=self.of_sums[t])
         return of_hidden
 
 
 class LongShort(Recurrence):
     """`LSTM`: sums of the input, forget, new and output gates; the state is (features, inner)."""
 
-    def step(self, sums: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        width = hidden[1].shape[1]
-        enter_forget, new, out = sums.split([2 * width, width, width], dim=-1)
-        enter, forget = enter_forget.sigmoid_().chunk(2, dim=-1)
-        inner = torch.addcmul(forget * hidden[1], enter, new.tanh_())
-        features = out.sigmoid_() * inner.tanh()
-        self.saved += [sums, inner]
+    def begin(self, sums: Tensor) -> None:
+        width = sums.shape[-1] // 4
+        self.sums, self.inner = sums, sums.new_empty((*sums.shape[:2], width))
+        self.inners, self.enter_forget = self.inner.unbind(), sums[..., : 2 * width].unbind()
+        self.enter, self.forget, self.new, self.out = (part.unbind() for part in sums.chunk(4, dim=-1))
+
+    def step(self, t: int, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        self.enter_forget[t].sigmoid_()
+        kept, new = self.forget[t] * hidden[1], self.new[t].tanh_()
+        inner = torch.addcmul(kept, self.enter[t], new, out=self.inners[t])
+        features = self.out[t].sigmoid_() * inner.tanh()
         return features, (features, inner)
 
-    def turn(self, saved: Sequence[Tensor], start: Hidden) -> None:
-        gates, inner = torch.stack(list(saved[::2])), torch.stack(list(saved[1::2]))
-        before, squashed = torch.cat([start[1].unsqueeze(0), inner[:-1]]), inner.tanh()
-        enter, self.forget, new, out = gates.chunk(4, dim=-1)
-        slopes = [new * enter * (1 - enter), before * self.forget * (1 - self.forget), enter * (1 - new * new)]
-        self.of_gates = torch.stack(slopes, dim=-2)  # by the inner state, (T, B, 3, D)
-        self.features = out * squashed
-        self.of_out, self.of_inner = self.features * (1 - out), out * (1 - squashed * squashed)
+    def take(self) -> list[Tensor]:
+        saved = [self.sums, self.inner]
+        del self.sums, self.inner, self.inners, self.enter_forget, self.enter, self.forget, self.new, self.out
+        return saved
 
-    def back(self, t: int, of_features: Tensor, of_hidden: Hidden, of_sums: Tensor) -> Hidden:
-        width = of_features.shape[1]
+    def turn(self, saved: Sequence[Tensor], start: Hidden, of_sums: Tensor) -> None:
+        gates, inner = saved
+        before, squashed = torch.cat([start[1].unsqueeze(0), inner[:-1]]), inner.tanh()
+        enter, forget, new, out = gates.chunk(4, dim=-1)
+        slopes = [new * enter * (1 - enter), before * forget * (1 - forget), enter * (1 - new * new)]
+        self.of_gates = torch.stack(slopes, dim=-2).unbind()  # by the inner state, (B, 3, D)
+        self.features, self.keeps = out * squashed, forget.unbind()
+        self.of_out = (self.features * (1 - out)).unbind()
+        self.of_inner = (out * (1 - squashed * squashed)).unbind()
+        width = inner.shape[-1]
+        self.of_gate_sums = of_sums[..., : 3 * width].unflatten(-1, (3, width)).unbind()
+        self.of_out_sums, self.nothing = of_sums[..., 3 * width :].unbind(), inner.new_zeros(())
+
+    def back(self, t: int, of_features: Tensor, of_hidden: Hidden) -> Hidden:
         total = of_features + of_hidden[0]
         inner = torch.addcmul(of_hidden[1], total, self.of_inner[t])
-        torch.mul(inner.unsqueeze(1), self.of_gates[t], out=of_sums[:, : 3 * width].view(-1, 3, width))
-        torch.mul(total, self.of_out[t], out=of_sums[:, 3 * width :])
-        return inner.new_zeros(()), inner * self.forget[t]
+        torch.mul(inner.unsqueeze(1), self.of_gates[t], out=self.of_gate_sums[t])
+        torch.mul(total, self.of_out[t], out=self.of_out_sums[t])
+        return self.nothing, inner * self.keeps[t]
 
 
 class Updated(Recurrence):
     """`GRU`: sums of the reset and update gates, and of the new features by input and by state; the state is theirs."""
 
-    def step(self, sums: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        width = hidden[0].shape[1]
-        gates, by_input, by_state = sums.split([2 * width, width, width], dim=-1)
-        reset, update = gates.sigmoid_().chunk(2, dim=-1)
-        new = torch.addcmul(by_input, reset, by_state).tanh_()
-        features = torch.lerp(new, hidden[0], update)
-        self.saved += [sums, new, features]
+    def begin(self, sums: Tensor) -> None:
+        width = sums.shape[-1] // 4
+        self.sums, shape = sums, (*sums.shape[:2], width)
+        self.all_new, self.all_features = sums.new_empty(shape), sums.new_empty(shape)
+        self.new, self.each, self.gates = (
+            self.all_new.unbind(),
+            self.all_features.unbind(),
+            sums[..., : 2 * width].unbind(),
+        )
+        self.reset, self.update, self.by_input, self.by_state = (part.unbind() for part in sums.chunk(4, dim=-1))
+
+    def step(self, t: int, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        self.gates[t].sigmoid_()
+        new = torch.addcmul(self.by_input[t], self.reset[t], self.by_state[t], out=self.new[t]).tanh_()
+        features = torch.lerp(new, hidden[0], self.update[t], out=self.each[t])
         return features, (features,)
 
-    def turn(self, saved: Sequence[Tensor], start: Hidden) -> None:
-        sums, new, self.features = (torch.stack(list(saved[part::3])) for part in range(3))
-        before = torch.cat([start[0].unsqueeze(0), self.features[:-1]])
-        reset, self.update, _, by_state = sums.chunk(4, dim=-1)
-        by_new = (1 - self.update) * (1 - new * new)
-        of_reset = by_new * by_state * reset * (1 - reset)
-        of_update = (before - new) * self.update * (1 - self.update)
-        self.slopes = torch.stack([of_reset, of_update, by_new, by_new * reset], dim=-2)  # (T, B, 4, D)
+    def take(self) -> list[Tensor]:
+        saved = [self.sums, self.all_new, self.all_features]
+        del self.sums, self.all_new, self.all_features, self.new, self.each, self.gates
+        del self.reset, self.update, self.by_input, self.by_state
+        return saved
 
-    def back(self, t: int, of_features: Tensor, of_hidden: Hidden, of_sums: Tensor) -> Hidden:
+    def turn(self, saved: Sequence[Tensor], start: Hidden, of_sums: Tensor) -> None:
+        sums, new, self.features = saved
+        before = torch.cat([start[0].unsqueeze(0), self.features[:-1]])
+        reset, update, _, by_state = sums.chunk(4, dim=-1)
+        by_new = (1 - update) * (1 - new * new)
+        of_reset = by_new * by_state * reset * (1 - reset)
+        of_update = (before - new) * update * (1 - update)
+        self.slopes = torch.stack([of_reset, of_update, by_new, by_new * reset], dim=-2).unbind()  # (B, 4, D)
+        self.updates, self.of_sums = update.unbind(), of_sums.unflatten(-1, (4, -1)).unbind()
+
+    def back(self, t: int, of_features: Tensor, of_hidden: Hidden) -> Hidden:
         total = of_features + of_hidden[0]
-        torch.mul(total.unsqueeze(1), self.slopes[t], out=of_sums.view(len(total), 4, -1))
-        return (total * self.update[t],)
+        torch.mul(total.unsqueeze(1), self.slopes[t], out=self.of_sums[t])
+        return (total * self.updates[t],)
 
 
 class BehindGate(Recurrence):
-    """`Gated`: sums of the layer, then those of the recurrent network behind the gate."""
+    """`Gated`: sums of the layer, then those of the recurrent network behind the gate, four times as many."""
 
     def __init__(self, recurrent: Recurrence, gate: Tensor) -> None:
         self.layer, self.recurrent, self.gate = Tanh(), recurrent, SLOWNESS * gate
 
+    def begin(self, sums: Tensor) -> None:
+        width = sums.shape[-1] // 5
+        self.layer.begin(sums[..., :width])
+        self.recurrent.begin(sums[..., width:])
+
+    def step(self, t: int, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        plain, _ = self.layer.step(t, ())
+        behind, hidden = self.recurrent.step(t, hidden)
+        return torch.addcmul(plain, behind, self.gate), hidden
+
     def take(self) -> list[Tensor]:
         return [*self.layer.take(), *self.recurrent.take()]
 
-    def step(self, sums: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        width = hidden[0].shape[1]
-        plain, _ = self.layer.step(sums[:, :width], ())
-        behind, hidden = self.recurrent.step(sums[:, width:], hidden)
-        return torch.addcmul(plain, behind, self.gate), hidden
-
-    def turn(self, saved: Sequence[Tensor], start: Hidden) -> None:
-        steps = len(saved) // (3 if len(start) == 2 else 4)
-        self.layer.turn(saved[:steps], ())
-        self.recurrent.turn(saved[steps:], start)
+    def turn(self, saved: Sequence[Tensor], start: Hidden, of_sums: Tensor) -> None:
+        width = of_sums.shape[-1] // 5
+        self.layer.turn(saved[:1], (), of_sums[..., :width])
+        self.recurrent.turn(saved[1:], start, of_sums[..., width:])
         self.features = torch.addcmul(self.layer.features, self.recurrent.features, self.gate)
         self.of_gate = torch.zeros_like(self.gate)
 
-    def back(self, t: int, of_features: Tensor, of_hidden: Hidden, of_sums: Tensor) -> Hidden:
-        width = of_features.shape[1]
+    def back(self, t: int, of_features: Tensor, of_hidden: Hidden) -> Hidden:
         self.of_gate += SLOWNESS * (of_features * self.recurrent.features[t]).sum()
-        self.layer.back(t, of_features, (), of_sums[:, :width])
-        return self.recurrent.back(t, of_features * self.gate, of_hidden, of_sums[:, width:])
+        self.layer.back(t, of_features, ())
+        return self.recurrent.back(t, of_features * self.gate, of_hidden)
 
     def gate_back(self) -> list[Tensor]:
         return [self.of_gate]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hardmem.access import AccessRecord
-from hardmem.models.unrolled import HardHeads
+from hardmem.models.hard_heads import HardHeads
 
 if TYPE_CHECKING:
     from hardmem.models.ntm import NTM, NTMState

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from hardmem import NTM
 from hardmem.addressing import HOME, pick
+from hardmem.host import MOST
 from hardmem.memory import HardAddress
+from hardmem.models.hard_heads import HardHeads, HostHeads
 from hardmem.models.ntm import NTMState
 from hardmem.schemes import HeadMoves
 
@@ -43,6 +46,43 @@ def test_a_head_takes_what_its_distribution_says(num_cells, moves, access):
     assert torch.equal(choice, expected)
     assert torch.equal(cell, distribution.candidates.gather(-1, expected))
     assert torch.equal(generator.get_state(), again.get_state())
+    on_host = scheme.on_host(num_cells, len(at))
+    if on_host is not None:
+        uniform = torch.rand(len(at), generator=torch.Generator().manual_seed(1), dtype=torch.float64).numpy()
+        found = on_host(raw.squeeze(1).numpy(), at.squeeze(1).numpy(), uniform if access == "sampled" else None)
+        assert torch.equal(torch.from_numpy(found[0]), expected.flatten())
+        assert torch.equal(torch.from_numpy(found[1]), cell.flatten())
+
+
+def test_what_is_not_a_number_stays_among_the_moves():
+    """An exploded controller is for the training to notice, by its loss."""
+    moves = HeadMoves(5, 3).on_host(5, 2)
+    choice, cell = moves(np.full((2, 5), np.nan), np.array([0, 4]), np.array([0.0, 0.9]))
+    assert ((choice >= 0) & (choice < 4) & (cell >= 0) & (cell < 5)).all()
+
+
+@pytest.mark.parametrize("heads", [("read", "write"), ("write", "read"), ("read-write",)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_numpy_does_what_torch_does(monkeypatch, heads, dtype):
+    """Outputs, choices and gradients, with and without the small operations in NumPy; and both are used."""
+    ntm, results = machine(heads=heads, controller="lstm", dtype=dtype), []
+    inputs = torch.randn(T, B, SHOWN, dtype=dtype)
+    for fits in (True, False):
+        monkeypatch.setattr(HostHeads, "fits", lambda *_, fits=fits: fits)
+        assert isinstance(ntm.unrolled_heads(ntm.initial_state(B), None), HostHeads) == fits
+        outputs, _, record = ntm.trace(inputs, ntm.initial_state(B, bank=ntm.bank(B)), torch.Generator().manual_seed(1))
+        loss = outputs.square().sum() + record.log_prob.sum() + record.entropy.square().sum()
+        results.append([outputs, *record, *torch.autograd.grad(loss, list(ntm.parameters()))])
+    tolerance = 1e-10 if dtype == torch.float64 else 2e-4
+    torch.testing.assert_close(results[0], results[1], rtol=tolerance, atol=tolerance)
+
+
+def test_numpy_is_for_few_numbers_on_the_cpu():
+    ntm = machine()
+    assert type(ntm.unrolled_heads(ntm.initial_state(B), None)) is HostHeads
+    assert type(ntm.unrolled_heads(ntm.initial_state(MOST), None)) is HardHeads
+    half = machine(dtype=torch.bfloat16)
+    assert type(half.unrolled_heads(half.initial_state(B), None)) is HardHeads
 
 
 def by_steps(ntm: NTM, inputs: Tensor, state: NTMState, generator: torch.Generator):
