@@ -32,12 +32,12 @@ METHODS: dict[str, dict[str, TrainConfig]] = {
             bypass=True,
             controller="lstm",
             hidden_size=100,
+            num_cells=128,
             start_length=10,
             curriculum="one-length",
             learning_rate=3e-3,
             learning_rate_updates=700,  # a step size that does not fall loses again what it has learned
-            restart_after=0,
-            max_updates=700,
+            max_updates=1000,
             finish_updates=700,
         ),
         "LSTM": dataclasses.replace(

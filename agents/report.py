@@ -16,8 +16,17 @@ from hardmem.agents.plans import Job
 from hardmem.agents.progress import Progress
 
 
-def comparison_table(results: Mapping[str, Any]) -> Table:
-    """A column per method: size, cost of learning, mean (worst), and exact sequences, interquartile mean [interval]."""
+def comparison_table(results: Mapping[str, Any], console: Console) -> Table:
+    """A column per method: size, cost of learning, mean (worst), and exact sequences, interquartile mean [interval].
+
+    What stands in brackets has a line of its own where the console is too narrow for one.
+    """
+    table = _comparison(results, " ")
+    boundless = console.options.update(width=10_000)
+    return table if console.measure(table, options=boundless).maximum <= console.width else _comparison(results, "\n")
+
+
+def _comparison(results: Mapping[str, Any], between: str) -> Table:
     methods = results["methods"]
     seeds = len(next(iter(methods.values()))["seeds"])
     table = Table(
@@ -26,9 +35,10 @@ def comparison_table(results: Mapping[str, Any]) -> Table:
         "interval of the rate; then the cost in problems, rollouts and seconds, mean (worst). Below: exact sequences "
         "in % on fresh problems without further training, interquartile mean [95 % bootstrap interval].",
         box=box.SIMPLE_HEAVY,
+        padding=0,
         pad_edge=False,
     )
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for method in methods:
         table.add_column(method, justify="right")
     entries = [entry["seeds"] for entry in methods.values()]
@@ -38,15 +48,19 @@ def comparison_table(results: Mapping[str, Any]) -> Table:
     counts = [f"{len(at)}/{len(rows)}" for at, rows in zip(solved, entries, strict=True)]
     table.add_row(
         "solved",
-        *(f"{n} \\[{100 * low:.0f}, {100 * high:.0f}]" for n, (_, low, high) in zip(counts, rates, strict=True)),
+        *(
+            f"{n}{between}\\[{100 * low:.0f}, {100 * high:.0f}]"
+            for n, (_, low, high) in zip(counts, rates, strict=True)
+        ),
     )
     for unit, form in (("problems", "{:,.0f}"), ("rollouts", "{:,.0f}"), ("seconds", "{:,.1f}")):
-        table.add_row(unit, *(_mean_worst([row[unit] for row in at], max, form) for at in solved))
+        table.add_row(unit, *(_mean_worst([row[unit] for row in at], max, form, between) for at in solved))
     table.add_section()
     for kind in ("greedy", "sampled"):
         for length in results["lengths"]:
             heading = f"{kind}, {_length_heading(results, length)}"
-            table.add_row(heading, *(_exact(entry["summary"], str(length), kind) for entry in methods.values()))
+            scores = (_exact(entry["summary"], str(length), kind, between) for entry in methods.values())
+            table.add_row(heading, *scores)
         table.add_section()
     return table
 
@@ -114,18 +128,20 @@ def _length_heading(results: Mapping[str, Any], length: int) -> str:
     return f"1-{length}" if length in longest else f"{length:,}"
 
 
-def _exact(summary: Mapping[str, Any], length: str, kind: str) -> str:
+def _exact(summary: Mapping[str, Any], length: str, kind: str, between: str = " ") -> str:
     """Exact sequences in %; a dash where the method cannot be run at that length."""
     if summary["exact"][length] is None:
         return "-"
     middle, low, high = (100 * number for number in summary["exact"][length][kind])
-    return f"{middle:.1f} \\[{low:.0f}, {high:.0f}]"
+    return f"{middle:.1f}{between}\\[{low:.0f}, {high:.0f}]"
 
 
-def _mean_worst(values: Sequence[float], worst: Callable[[Sequence[float]], float], form: str) -> str:
+def _mean_worst(
+    values: Sequence[float], worst: Callable[[Sequence[float]], float], form: str, between: str = " "
+) -> str:
     if not values:
         return "-"
-    return f"{form.format(sum(values) / len(values))} ({form.format(worst(values))})"
+    return f"{form.format(sum(values) / len(values))}{between}({form.format(worst(values))})"
 
 
 class LiveComparison:

@@ -83,12 +83,18 @@ def test_the_table_says_what_was_measured():
     results = {"task": "copy", "hardware": "a machine", "lengths": [10, 20], "methods": methods}
     console = Console(width=120)
     with console.capture() as capture:
-        console.print(comparison_table(results))
+        console.print(comparison_table(results, console))
     lines = [" ".join(line.split()) for line in capture.get().splitlines()]
     assert "solved 2/2 [34, 100] 0/2 [0, 66]" in lines
     assert "seconds 3.0 (4.0) -" in lines
     assert "greedy, 1-10 95.0 [90, 100] 50.0 [50, 50]" in lines
     assert "sampled, 20 47.5 [45, 50] -" in lines
+    narrow = Console(width=40)
+    with narrow.capture() as capture:
+        narrow.print(comparison_table(results, narrow))
+    lines = [" ".join(line.split()) for line in capture.get().splitlines()]
+    at = lines.index("greedy, 1-10 95.0 50.0")
+    assert lines[at + 1] == "[90, 100] [50, 50]"
     rows = table(results).splitlines()
     assert rows[0].startswith("task,method,seed,parameters,solved_update,solved_problems")
     assert rows[1] == "copy,one,0,1234,7,10,80,2.0,10,greedy,1.0,1.0"
