@@ -6,6 +6,7 @@ into an `AddressDistribution`. A new scheme is one class here and one line in `S
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
@@ -33,6 +34,8 @@ from hardmem.memory import Address, HardAddress
 from hardmem.nearest import nearest_content
 
 DEFAULT_MOVES: tuple[Move, ...] = (-1, 0, 1, HOME)
+GOES_ON = 0.9
+"""Probability with which a head that names cells by number starts out going on to a next cell."""
 
 
 class Scheme(nn.Module, ABC):
@@ -139,8 +142,10 @@ class AbsoluteIndex(Scheme):
     """A head that names its cell by number and knows the one it was on: one logit per cell, so N is fixed.
 
     To the controller's logits it adds a learned row for the cell it was on (where addresses are soft, the mixture of
-    the rows), zero at the start. Without it only a controller that counts could go from cell to cell. These rows are
-    N x N numbers: a scheme for few cells.
+    the rows). Without it only a controller that counts could go from cell to cell. At the start the rows lead once
+    around all cells, in random order and with probability `GOES_ON` where the controller says nothing: a head that drew
+    its cells evenly would meet what it wrote once in N times, too rarely for a slope. These rows are N x N numbers: a
+    scheme for few cells.
     """
 
     any_size = False
@@ -149,11 +154,16 @@ class AbsoluteIndex(Scheme):
     def __init__(self, num_cells: int, cell_width: int) -> None:
         super().__init__()
         self.num_outputs = num_cells
-        self.following = nn.Parameter(torch.zeros(num_cells, num_cells))
+        self.following = nn.Parameter(torch.empty(num_cells, num_cells))
+        self.reset_parameters()
 
+    @torch.no_grad()
     def reset_parameters(self) -> None:
-        """No cell follows any other rather than the rest."""
-        nn.init.zeros_(self.following)
+        """Draw another way around: every cell leads to one other, and comes again after all the rest."""
+        cells = len(self.following)
+        order = torch.randperm(cells, device=self.following.device)
+        odds = math.log(GOES_ON / (1 - GOES_ON) * max(cells - 1, 1))
+        self.following.zero_()[order, order.roll(-1)] = odds
 
     def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
         if memory.shape[1] != self.num_outputs:

@@ -120,7 +120,9 @@ def test_learned_addresses_by_hand():
 def test_absolute_by_hand():
     """A softmax over cells, wherever the head was."""
     raw = torch.tensor([[[0.1, 0.2, 0.7]]]).log() + 5
-    weights = weights_of(AbsoluteIndex(3, W), raw, HardAddress(torch.tensor([[2]])), torch.zeros(1, 3, W))
+    scheme = AbsoluteIndex(3, W)
+    scheme.following.data.zero_()
+    weights = weights_of(scheme, raw, HardAddress(torch.tensor([[2]])), torch.zeros(1, 3, W))
     torch.testing.assert_close(weights, torch.tensor([[[0.1, 0.2, 0.7]]]))
 
 
@@ -134,8 +136,21 @@ def test_absolute_addresses_know_where_the_head_was():
         assert weights.argmax().item() == (cell + 1) % 3
     mixed = weights_of(scheme, raw, SoftAddress(torch.tensor([[[0.5, 0.5, 0.0]]])), memory)
     torch.testing.assert_close(mixed[0, 0], torch.tensor([0.0, 2.5, 2.5]).softmax(dim=-1))
-    scheme.reset_parameters()
-    assert not scheme.following.any()
+
+
+@pytest.mark.parametrize("cells", [1, 2, 12])
+def test_absolute_addresses_start_on_a_way_around_all_cells(cells):
+    """Nine times in ten on to a cell that was not there yet, until all were; another way after a reset."""
+    scheme, memory, raw = AbsoluteIndex(cells, W), torch.zeros(1, cells, W), torch.zeros(1, 1, cells)
+    for _ in range(3):
+        scheme.reset_parameters()
+        at, seen = 0, []
+        for _ in range(cells):
+            weights = weights_of(scheme, raw, HardAddress(torch.tensor([[at]])), memory)[0, 0]
+            at = weights.argmax().item()
+            assert weights[at].item() == pytest.approx(1.0 if cells == 1 else 0.9, abs=1e-6)
+            seen.append(at)
+        assert sorted(seen) == list(range(cells))
 
 
 def test_head_moves_by_hand():
