@@ -175,7 +175,8 @@ class SequenceConfig(TrainConfig):
     """Updates after which all are hard; 0 for none soft."""
     soft_after: int = 40
     """Updates after which, where addresses are drawn and hardly an answer is right, a new attempt begins, with soft
-    updates until the task is solved. From there hard and soft attempts take turns; 0 for hard ones alone."""
+    updates until the task is solved; half as many where next to none is. From there hard and soft attempts take turns;
+    0 for hard ones alone."""
     controller: str = "feed-forward"
     """An NTM's controller: a name from `CONTROLLERS`."""
     hidden_size: int = 64

@@ -30,6 +30,8 @@ PROGRESS = 0.02
 """How many more answers must be right, as a share of all, to count as progress."""
 HOPEFUL = 0.1
 """Share of answers at the present lengths that must be right for drawn cells to have told anything at all."""
+HOPELESS = 0.03
+"""Share below which half of the updates are enough to know that they have not."""
 ATTEMPT = ("begun", "best", "improved", "second", "hopeful")
 """What a `Training` knows of its present attempt."""
 
@@ -180,18 +182,20 @@ class Training:
         if curriculum.length > length or goal.accuracy >= self.best + PROGRESS:
             self.best, self.improved = max(self.best, goal.accuracy), progress.update
         self.hopeful |= present.accuracy >= HOPEFUL
-        if self.config.restart_after and self.learner.has_task and self.solved is None and self._stuck():
+        if self.config.restart_after and self.learner.has_task and self.solved is None and self._stuck(present):
             self._start_anew()
         return self.curve[-1]
 
-    def _stuck(self) -> bool:
-        """Whether the attempt is to be given up.
+    def _stuck(self, present: Score) -> bool:
+        """Whether the attempt is to be given up, examined as it was at the present lengths.
 
         Patience doubles with every second attempt, so that what needs longer gets it in the end.
         """
         update, soft_after = self.progress.update, self.learner.soft_after
-        if soft_after and not self.second and not self.hopeful and update - self.begun >= soft_after:
-            return True
+        if soft_after and not self.second and not self.hopeful:
+            enough = soft_after // 2 if present.accuracy < HOPELESS else soft_after
+            if update - self.begun >= enough:
+                return True
         patience = self.config.restart_after << (self.progress.attempt - 1) // 2
         return update - self.improved >= patience
 

@@ -212,24 +212,27 @@ def test_soft_attempts_are_soft_until_solved():
 
 
 @pytest.mark.parametrize(
-    ("config", "attempts"),
+    ("config", "hopeless", "attempts"),
     [
-        (SMALL_HARD, [1] * 9 + [2] * 40 + [3] * 10),
-        (dataclasses.replace(SMALL_HARD, soft_after=0), [1] * 39 + [2] * 20),
-        (dataclasses.replace(SMALL_HARD, access="soft"), [1] * 39 + [2] * 20),
-        (SMALL_AGENT, [1] * 39 + [2] * 20),
+        (SMALL_HARD, 0, [1] * 9 + [2] * 40 + [3] * 10),
+        (SMALL_HARD, 2, [1] * 4 + [2] * 40 + [3] * 5 + [4] * 10),
+        (dataclasses.replace(SMALL_HARD, soft_after=0), 2, [1] * 39 + [2] * 20),
+        (dataclasses.replace(SMALL_HARD, access="soft"), 2, [1] * 39 + [2] * 20),
+        (SMALL_AGENT, 2, [1] * 39 + [2] * 20),
     ],
 )
-def test_hard_attempts_that_learn_nothing_give_way_to_soft_ones(config, attempts, monkeypatch):
-    """After `soft_after` updates, and after `restart_after` of those a hard one is next; elsewhere none is soft."""
+def test_hard_attempts_that_learn_nothing_give_way_to_soft_ones(config, hopeless, attempts, monkeypatch):
+    """After `soft_after` updates, or half of them where all answers are wrong, and after `restart_after` of those a
+    hard one is next; elsewhere none is soft."""
     for name in ("PROGRESS", "HOPEFUL", "SOLVED"):
         monkeypatch.setattr(training_module, name, 2)  # nothing will do
+    monkeypatch.setattr(training_module, "HOPELESS", hopeless)
     config = dataclasses.replace(config, learning_rate=1e-9, restart_after=40, max_updates=59, eval_every=1)
     if getattr(config, "soft_after", 0):
         config = dataclasses.replace(config, soft_after=10)
     training, seen = Training(config), []
     while not training.done():
-        assert training._stage().second == (training.progress.attempt == 2)
+        assert training._stage().second == (training.progress.attempt % 2 == 0 and config.restart_after > 0)
         training.update()
         seen.append(training.progress.attempt)
     assert seen == attempts
