@@ -219,14 +219,14 @@ def head_moves(
         first = ~same.tril(diagonal=-1).any(dim=-1)
         merged = (same * probs.unsqueeze(-2)).sum(dim=-1) * first
         return AddressDistribution(candidates, sharpen(merged, sharpening))
-    shares = dict(zip(moves, probs.unbind(dim=-1), strict=True))  # (B, H) each
-    offsets = [move for move in moves if isinstance(move, int)]
-    weights = torch.zeros_like(previous.weights)
-    if offsets:
-        weights = shift_weights(previous.weights, torch.stack([shares[move] for move in offsets], dim=-1), offsets)
-    if HOME in shares:
-        jump = shares[HOME].unsqueeze(-1)  # (B, H, 1)
-        weights = torch.cat([weights[..., :1] + jump, weights[..., 1:]], dim=-1)
+    # Every cell takes a share of each cell that a move leads from. Two more stand behind the N: what the jump takes to
+    # cell 0, all there is, and what it takes to the others, nothing.
+    cells = torch.arange(num_cells, device=probs.device).unsqueeze(-1)
+    home = num_cells + (cells > 0).long()  # (N, 1)
+    sources = torch.where(table.stays > 0, (cells - table.offset).remainder(num_cells), home)  # (N, M)
+    ends = torch.arange(2, dtype=previous.weights.dtype, device=probs.device).flip(0).expand(*probs.shape[:-1], 2)
+    taken = torch.cat([previous.weights, ends], dim=-1).index_select(-1, sources.flatten()).unflatten(-1, sources.shape)
+    weights = (taken * probs.unsqueeze(-2)).sum(dim=-1)
     return dense(sharpen(weights, sharpening))
 
 

@@ -86,6 +86,9 @@ def write(memory: Tensor, address: Address, erase: Tensor, add: Tensor, *, inpla
     check_write(memory, address, erase, add)
     expected = add.shape
     if isinstance(address, SoftAddress):
+        if expected[1] == 1:
+            where = address.weights.transpose(1, 2)  # (B, N, 1)
+            return memory * (1 - where * erase) + where * add  # eqs. 3-4
         weights = address.weights.unsqueeze(-1)  # (B, H, N, 1)
         keep = (1 - weights * erase.unsqueeze(2)).prod(dim=1)  # (B, N, W), eq. 3
         return memory * keep + address.weights.transpose(1, 2) @ add  # eq. 4

@@ -222,8 +222,10 @@ def test_soft_attempts_are_soft_until_solved():
     ],
 )
 def test_hard_attempts_that_learn_nothing_give_way_to_soft_ones(config, hopeless, attempts, monkeypatch):
-    """After `soft_after` updates, or half of them where all answers are wrong, and after `restart_after` of those a
-    hard one is next; elsewhere none is soft."""
+    """After `soft_after` updates, or half of them where all is wrong, and after `restart_after` a hard one is next.
+
+    Where nothing is drawn, in agents, and with `soft_after` 0, none is soft.
+    """
     for name in ("PROGRESS", "HOPEFUL", "SOLVED"):
         monkeypatch.setattr(training_module, name, 2)  # nothing will do
     monkeypatch.setattr(training_module, "HOPELESS", hopeless)
