@@ -141,11 +141,12 @@ class HeadMoves(Scheme):
 class AbsoluteIndex(Scheme):
     """A head that names its cell by number and knows the one it was on: one logit per cell, so N is fixed.
 
-    To the controller's logits it adds a learned row for the cell it was on (where addresses are soft, the mixture of
-    the rows). Without it only a controller that counts could go from cell to cell. At the start the rows lead once
-    around all cells, in random order and with probability `GOES_ON` where the controller says nothing: a head that drew
-    its cells evenly would meet what it wrote once in N times, too rarely for a slope. These rows are N x N numbers: a
-    scheme for few cells.
+    The last of its numbers sharpens: the logits are multiplied by 1 + softplus(.), so that all choices become sure
+    together and not each alone. To the controller's logits it adds a learned row for the cell it was on (where
+    addresses are soft, the mixture of the rows). Without it only a controller that counts could go from cell to cell.
+    At the start the rows lead once around all cells, in random order and with probability `GOES_ON` where the
+    controller says nothing: a head that drew its cells evenly would meet what it wrote once in N times, too rarely for
+    a slope. These rows are N x N numbers: a scheme for few cells.
     """
 
     any_size = False
@@ -153,7 +154,7 @@ class AbsoluteIndex(Scheme):
 
     def __init__(self, num_cells: int, cell_width: int) -> None:
         super().__init__()
-        self.num_outputs = num_cells
+        self.num_outputs = num_cells + 1
         self.following = nn.Parameter(torch.empty(num_cells, num_cells))
         self.reset_parameters()
 
@@ -163,18 +164,18 @@ class AbsoluteIndex(Scheme):
         cells = len(self.following)
         order = torch.randperm(cells, device=self.following.device)
         odds = math.log(GOES_ON / (1 - GOES_ON) * max(cells - 1, 1))
-        self.following.zero_()[order, order.roll(-1)] = odds
+        self.following.zero_()[order, order.roll(-1)] = odds / (1 + math.log(2))  # softplus(0) is log 2
 
     def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
-        if memory.shape[1] != self.num_outputs:
-            raise ValueError(
-                f"absolute addresses are tied to N = {self.num_outputs} cells, the memory has {memory.shape[1]}"
-            )
+        cells = len(self.following)
+        if memory.shape[1] != cells:
+            raise ValueError(f"absolute addresses are tied to N = {cells} cells, the memory has {memory.shape[1]}")
+        logits, sharpening = raw.split([cells, 1], dim=-1)
         if isinstance(previous, HardAddress):
             following = self.following[previous.index]
         else:
             following = previous.weights @ self.following.to(previous.weights.dtype)
-        return dense((raw + following).log_softmax(dim=-1))
+        return dense(((1 + F.softplus(sharpening)) * (logits + following)).log_softmax(dim=-1))
 
 
 class ContentLocation(Scheme):

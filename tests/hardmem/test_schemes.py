@@ -95,7 +95,7 @@ def test_memories_of_another_size(name, cells):
 def test_absolute_addresses_refuse_another_size():
     """The message holds both numbers."""
     with pytest.raises(ValueError, match="tied to N = 5 cells, the memory has 6"):
-        AbsoluteIndex(5, W)(torch.zeros(1, 1, 5), HARD, torch.zeros(1, 6, W))
+        AbsoluteIndex(5, W)(torch.zeros(1, 1, 6), HARD, torch.zeros(1, 6, W))
 
 
 def test_learned_addresses_by_hand():
@@ -118,19 +118,21 @@ def test_learned_addresses_by_hand():
 
 
 def test_absolute_by_hand():
-    """A softmax over cells, wherever the head was."""
-    raw = torch.tensor([[[0.1, 0.2, 0.7]]]).log() + 5
+    """A softmax over cells, wherever the head was; the last number sharpens, softplus(log(e - 1)) = 1: a square."""
+    raw = torch.tensor([[[0.1, 0.2, 0.7, 1.0]]]).log() + 5
+    raw[..., -1] = torch.tensor(1.0).expm1().log()
     scheme = AbsoluteIndex(3, W)
     scheme.following.data.zero_()
     weights = weights_of(scheme, raw, HardAddress(torch.tensor([[2]])), torch.zeros(1, 3, W))
-    torch.testing.assert_close(weights, torch.tensor([[[0.1, 0.2, 0.7]]]))
+    torch.testing.assert_close(weights, torch.tensor([[[0.01, 0.04, 0.49]]]) / 0.54)
 
 
 def test_absolute_addresses_know_where_the_head_was():
     """By hand: to all logits alike the row of the cell it was on is added, or the mixture of rows of a soft address."""
     scheme, memory = AbsoluteIndex(3, W), torch.zeros(1, 3, W)
     scheme.following.data = torch.tensor([[0.0, 5.0, 0.0], [0.0, 0.0, 5.0], [5.0, 0.0, 0.0]])  # on to the next
-    raw = torch.zeros(1, 1, 3)
+    raw = torch.zeros(1, 1, 4)
+    raw[..., -1] = -100  # as it is, not sharpened
     for cell in range(3):
         weights = weights_of(scheme, raw, HardAddress(torch.tensor([[cell]])), memory)
         assert weights.argmax().item() == (cell + 1) % 3
@@ -141,7 +143,7 @@ def test_absolute_addresses_know_where_the_head_was():
 @pytest.mark.parametrize("cells", [1, 2, 12])
 def test_absolute_addresses_start_on_a_way_around_all_cells(cells):
     """Nine times in ten on to a cell that was not there yet, until all were; another way after a reset."""
-    scheme, memory, raw = AbsoluteIndex(cells, W), torch.zeros(1, cells, W), torch.zeros(1, 1, cells)
+    scheme, memory, raw = AbsoluteIndex(cells, W), torch.zeros(1, cells, W), torch.zeros(1, 1, cells + 1)
     for _ in range(3):
         scheme.reset_parameters()
         at, seen = 0, []
