@@ -41,6 +41,7 @@ class Enumeration:
         with torch.no_grad():
             for parameter in self.ntm.parameters():
                 parameter.mul_(3)  # so that it matters where the head is
+            self.ntm.scheme.following.zero_()  # and so that no way is nearly sure
         script = torch.tensor(list(itertools.product(range(2), repeat=steps))).T.unsqueeze(-1)  # (T, B, H)
         inputs = 3 * randn(steps, 1, 2, seed=1).expand(steps, script.shape[1], 2)
         turn = iter(script)
