@@ -36,6 +36,11 @@ def take(rows: Any, index: Any) -> Any:
     return rows[index] if isinstance(rows, Tensor) else rows.take(index, 0)
 
 
+def columns(table: Any, index: Any) -> Any:
+    """Columns by number: table (R, K), index (...) -> (R, ...)."""
+    return table[:, index] if isinstance(table, Tensor) else table.take(index, 1)
+
+
 def positive(numbers: Any) -> Any:
     """The numbers that are, and 0 for all others."""
     return numbers.clamp(min=0) if isinstance(numbers, Tensor) else np.maximum(numbers, 0)
@@ -51,11 +56,16 @@ def int32(numbers: Any) -> Any:
     return numbers.int() if isinstance(numbers, Tensor) else numbers.astype(np.int32, copy=False)
 
 
+def float32(flags: Any) -> Any:
+    """Flags as the numbers 1 and 0."""
+    return flags.float() if isinstance(flags, Tensor) else flags.astype(np.float32)
+
+
 def choose(flag: Any, then: Any, otherwise: Any) -> Any:
     """`then` where the flag is 1, `otherwise` where it is 0. On random flags NumPy adds faster than it branches."""
     if isinstance(flag, Tensor):
         return torch.where(flag > 0, then, otherwise)
-    return otherwise + (then - otherwise) * flag
+    return otherwise + (then - otherwise) * flag.astype(otherwise.dtype, copy=False)
 
 
 def where(condition: Any, then: Any, otherwise: Any) -> Any:
@@ -68,6 +78,20 @@ def beside(parts: Sequence[Any]) -> Any:
     if len(parts) == 1:
         return parts[0]
     return torch.cat(list(parts), 1) if isinstance(parts[0], Tensor) else np.concatenate(parts, 1)
+
+
+def pair(one: Any, other: Any) -> Any:
+    """Two vectors (B,) as the rows of a matrix (2, B)."""
+    return (torch if isinstance(one, Tensor) else np).stack([one, other])
+
+
+def numbers_beside(column: Any, matrix: Any) -> Any:
+    """A column (B,) and a matrix (B, H) of whole numbers, side by side. In NumPy as numbers that rows are taken by."""
+    if isinstance(column, Tensor):
+        return torch.cat([column[:, None], matrix], 1)
+    numbers = np.empty((len(column), 1 + matrix.shape[1]), np.intp)
+    numbers[:, 0], numbers[:, 1:] = column, matrix
+    return numbers
 
 
 def as_numpy(tree: Tree) -> Tree:

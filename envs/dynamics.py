@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -17,7 +18,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hardmem.addressing import Move
-from hardmem.envs.arrays import beside, choose, count, int32, least, numpy_twin, positive, take, zeros
+from hardmem.envs.arrays import (
+    beside,
+    choose,
+    columns,
+    count,
+    float32,
+    int32,
+    least,
+    numbers_beside,
+    numpy_twin,
+    pair,
+    positive,
+    take,
+    zeros,
+)
 from hardmem.envs.contents import Contents, Memory
 from hardmem.envs.interfaces import make_interface
 from hardmem.envs.oracle import best_action
@@ -69,15 +84,14 @@ class Hand(NamedTuple):
     for an episode where a script has three for every step. `Dynamics.spell_out` makes the one out of the other.
 
     Attributes:
-        rows: the code of each row and its answer, (B, 2, R), int32; row 0 is blank.
-        source: the S steps whose content answers where a row is due, (B, R, S), int32.
+        rows: the code of each row, its answer, and the S steps whose content answers where it is due,
+            (B, 2 + S, R), int16 if that will do, else int32; row 0 is blank.
         first: where the first step is in the rules' `layout`, (B,).
         num_steps: as in a script.
         num_answers: as in a script.
     """
 
     rows: Tensor
-    source: Tensor
     first: Tensor
     num_steps: Tensor
     num_answers: Tensor
@@ -91,10 +105,11 @@ class State(NamedTuple):
     Attributes:
         script: the problems; where episodes are restarted all the time, a `Hand` stands here.
         clock: steps played, (B,).
-        shown: what is shown now, (B,), int32.
-        due: the answer due now, (B,), int32; -1 for none.
+        shown: what is shown now, (B,), in the type of the script's rows.
+        due: the answer due now, (B,), likewise; -1 for none.
         memory: what the cells hold.
         head: where each head is, (B, H).
+        place: where the cells under the heads are among those of all episodes, (B, H).
         under: what the cells under the heads hold, (B, H).
         num_correct: answers given right so far, (B,), float.
     """
@@ -105,6 +120,7 @@ class State(NamedTuple):
     due: Tensor
     memory: Memory
     head: Tensor
+    place: Tensor
     under: Tensor
     num_correct: Tensor
 
@@ -220,6 +236,7 @@ class Dynamics:
         self.observation_size: int = ends[-1]
         self._layout: tuple[Tensor, ...] | None = None  # see layout
         self._numbers = torch.arange(0, device=self.device)  # of the episodes: see _episodes
+        self._first_rows: tuple[tuple[int, int], Tensor] = ((0, 0), self._numbers.reshape(1, 0))  # see _look_up
         self.observation_space = gym.spaces.Box(0.0, 1.0, (self.observation_size,), np.float32)
         self.action_space = gym.spaces.MultiDiscrete(list(self.num_actions))
 
@@ -263,14 +280,15 @@ class Dynamics:
         """Empty cells, heads at cell 0, at the first step of the problems; the state owns `script` from here."""
         num_envs, heads, empty = len(script.rows), self.num_heads, script.num_steps.new_zeros
         shown, due = self._look_up(script, 0)
-        codes = script.rows.new_zeros
+        codes, head = partial(torch.zeros, dtype=torch.int32, device=self.device), empty((num_envs, heads))
         return State(
             script=script,
             clock=empty(num_envs),
             shown=shown,
             due=due,
             memory=Memory(cells=codes((self.num_cells, num_envs)), era=codes(num_envs)),
-            head=empty((num_envs, heads)),
+            head=head,
+            place=self._place(head),
             under=codes((num_envs, heads)),
             num_correct=torch.zeros(num_envs, device=self.device),
         )
@@ -284,11 +302,15 @@ class Dynamics:
     def deal(self, num_problems: int, generator: torch.Generator | None = None) -> Hand:
         """The same fresh problems as they are dealt; for a task that is `Dealt`."""
         deal = self.task.deal(num_problems, generator=generator, device=self.device)  # type: ignore[attr-defined]
-        symbols = deal.rows.int()
-        rows = torch.stack([self.contents.encode(symbols), symbols[..., self.task.answer_channel] - 1], dim=1)
-        _, _, num_steps, num_answers = self.layout
+        largest = max(self.contents.num_codes, self.task.num_steps)
+        small = torch.int16 if largest <= torch.iinfo(torch.int16).max else torch.int32  # the less, the faster
+        symbols = deal.rows.to(small)
+        answers = symbols[..., self.task.answer_channel] - 1
+        sources = deal.source.to(small).unbind(2)
+        rows = torch.stack([self.contents.encode(symbols), answers, *sources], dim=1)
+        _, num_steps, num_answers = self.layout
         num_steps, num_answers = (of_case.index_select(0, deal.case) for of_case in (num_steps, num_answers))
-        return Hand(rows, deal.source.int(), deal.case * (self.task.num_steps + 1), num_steps, num_answers)
+        return Hand(rows, deal.case * (self.task.num_steps + 1), num_steps, num_answers)
 
     @property
     def is_dealt(self) -> bool:
@@ -299,23 +321,21 @@ class Dynamics:
     def layout(self) -> tuple[Tensor, ...]:
         """Of all K cases of a task that `is_dealt`, as it says where rows stand.
 
-        The row shown and the row due at each step, (K (T + 1),) each; when an episode ends, (K,); answers, (K,).
+        The row shown and the row due at each step, (2, K (T + 1)); when an episode ends, (K,); answers, (K,).
         """
         if self._layout is None:
             task: Any = self.task
             layout = task.layout(torch.arange(task.num_cases, device=self.device))
-            shown, due = (F.pad(rows, (0, 1)).flatten() for rows in layout)
-            self._layout = shown, due, layout.num_steps(), layout.num_answers().float()
+            rows = torch.stack([F.pad(rows, (0, 1)).flatten() for rows in layout])
+            self._layout = rows, layout.num_steps(), layout.num_answers().float()
         return self._layout
 
     def spell_out(self, hand: Hand) -> Script:
         """Dealt problems step by step."""
-        shown_at, due_at, _, _ = self.layout
         step = hand.first.unsqueeze(1) + torch.arange(self.task.num_steps + 1, device=self.device)  # (B, T + 1)
-        due = due_at[step]
-        shown, answers = hand.rows.gather(2, torch.stack([shown_at[step], due], dim=1)).unbind(1)
-        sources = [part.gather(1, due) for part in hand.source.unbind(2)]
-        return Script(torch.stack([shown, answers, *sources], dim=1), hand.num_steps, hand.num_answers)
+        shown, due = self.layout[0][:, step]
+        number = torch.stack([shown, *[due] * (hand.rows.shape[1] - 1)], dim=1)
+        return Script(hand.rows.gather(2, number).int(), hand.num_steps, hand.num_answers)
 
     def script(self, problem: Problem) -> Script:
         """Given problems step by step."""
@@ -340,6 +360,7 @@ class Dynamics:
         state.shown[which], state.due[which] = self._look_up(fresh, 0)
         for counter in (state.clock, state.head, state.under, state.num_correct):
             counter[which] = 0
+        state.place[which] = which[:, None]  # that of cell 0
         state.memory.era[which] += self.contents.num_codes
         return state
 
@@ -360,10 +381,11 @@ class Dynamics:
         """
         heads, script = self.num_heads, state.script
         address, writes = action[:, :heads], action[:, heads : 2 * heads]
-        head, under, memory = state.head, state.under, state.memory
+        head, place, under, memory = state.head, state.place, state.under, state.memory
         if self.moves_first:
             head = self.interface.move(head, address, memory)
-            under = self._read(memory, head)
+            place = self._place(head)
+            under = self._read(memory, place)
 
         if self.emit == "read":
             right = (self.contents.symbol(under[:, 0], self.task.answer_channel) - 1 == state.due) & (state.due >= 0)
@@ -373,12 +395,13 @@ class Dynamics:
         if self.self_paced:
             pace = action[:, 2 * heads]
             right = right & (pace > 0)
-        num_correct = state.num_correct + right
+        num_correct = state.num_correct + float32(right)
 
         if not self.wiped:  # else all cells are empty again before they are seen
-            self._write(memory, head, under, state.shown, writes)
+            self._write(memory, place, under, state.shown, writes)
         if not self.moves_first:
             head = self.interface.move(head, address, memory)
+            place = self._place(head)
         clock = least(state.clock + pace, script.num_steps)
         shown, due = self._look_up(script, clock)
         after = state._replace(
@@ -387,7 +410,8 @@ class Dynamics:
             due=due,
             memory=memory,
             head=head,
-            under=self._read(memory, head),
+            place=place,
+            under=self._read(memory, place),
             num_correct=num_correct,
         )
         return after, after.earned - state.earned, clock == script.num_steps
@@ -395,39 +419,42 @@ class Dynamics:
     def _look_up(self, script: Any, clock: Any) -> tuple[Tensor, Tensor]:
         """What is shown and what is due at given steps, (B,) each."""
         num_envs, num_parts, width = script.rows.shape
-        row, rows = self._episodes(num_envs) * (num_parts * width), script.rows.reshape(-1)
-        shown_at = due_at = clock
+        size, firsts = self._first_rows
+        if size != (num_parts, width) or firsts.shape[1] < num_envs:
+            first = self._episodes(num_envs) * (num_parts * width)
+            firsts = pair(first, first + width)
+            self._first_rows = (num_parts, width), firsts
+        at = clock
         if isinstance(script, Hand):
-            step = script.first + clock
-            shown_at, due_at = take(self.layout[0], step), take(self.layout[1], step)
-        return take(rows, row + shown_at), take(rows[width:], row + due_at)
+            at = columns(self.layout[0], script.first + clock)
+        shown, due = take(script.rows.reshape(-1), firsts[:, :num_envs] + at)
+        return shown, due
 
-    def _read(self, memory: Memory, head: Tensor) -> Tensor:
-        """What is in the cells under the heads, (B, H)."""
-        era = memory.era[:, None]
-        found: Tensor = positive(take(memory.cells.reshape(-1), self._place(memory, head)) - era)
+    def _place(self, head: Tensor) -> Tensor:
+        """Where the cells under the heads are among the cells of all episodes, (B, H)."""
+        num_envs = len(head)
+        return head * num_envs + self._episodes(num_envs)[:, None]
+
+    def _read(self, memory: Memory, place: Tensor) -> Tensor:
+        """What is in the cells at these places, (B, H)."""
+        found: Tensor = positive(take(memory.cells.reshape(-1), place) - memory.era[:, None])
         return found
 
-    def _write(self, memory: Memory, head: Tensor, under: Tensor, shown: Tensor, writes: Tensor) -> None:
+    def _write(self, memory: Memory, place: Tensor, under: Tensor, shown: Tensor, writes: Tensor) -> None:
         """Let each head in turn write what is `shown` (B,) to its cell, which holds `under` (B, H) before."""
-        cells, place = memory.cells.reshape(-1), self._place(memory, head)
+        cells = memory.cells.reshape(-1)
         for h in range(self.num_heads):
-            old = under[:, h] if h == 0 else self._read(memory, head[:, h : h + 1])[:, 0]
+            old = under[:, h] if h == 0 else self._read(memory, place[:, h : h + 1])[:, 0]
             new, flag = shown, writes[:, h]
             if self.write == "symbol":
                 channel = self.task.answer_channel
                 change = writes[:, h] - self.contents.symbol(shown, channel)
-                new, flag = int32(shown + change * self.contents.strides[channel]), writes[:, h] > 0
-            cells[place[:, h]] = choose(flag, new, old) + memory.era
-
-    def _place(self, memory: Memory, head: Tensor) -> Tensor:
-        """Where the cells under the heads are among the cells of all episodes, (B, H)."""
-        num_envs = len(memory.era)
-        return head * num_envs + self._episodes(num_envs)[:, None]
+                new, flag = shown + change * self.contents.strides[channel], writes[:, h] > 0
+            cells[place[:, h]] = int32(choose(flag, new, old) + memory.era)
 
     def observe(self, state: State) -> Tensor:
         """The observation, (B, O): one-hot, in the columns that `parts` names."""
-        parts = [self.contents.one_hot(beside([state.shown[:, None], state.under]))]
+        parts = [self.contents.one_hot(numbers_beside(state.shown, state.under))]
         if self.shows_position:
             parts.append(self._places.one_hot(state.head))
         if self.observable:

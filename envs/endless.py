@@ -75,13 +75,15 @@ class EndlessEpisodes(Episodes):
         if symbols is not None:
             raise ValueError(f"endless episodes draw their problems: expected no input, got {symbols}")
         self._begin(as_torch(self._take(0, self.num_envs)))
-        for counter in (self._age, self.span, self._level):
+        self._born[:] = self._played
+        for counter in (self.span, self._level):
             counter[:] = 0
 
     def restart(self, which: Array) -> None:
         if len(which):
             self._replace(which, self._take(0, len(which)))
-            for counter in (self._age, self.span, self._level):
+            self._born[which] = self._played
+            for counter in (self.span, self._level):
                 counter[which] = 0
 
     def advance(self, action: Array) -> tuple[Array, Array, Array]:

@@ -83,7 +83,8 @@ class Episodes:
             dynamics.deal if dynamics.is_dealt else dynamics.draw, STEPS_AHEAD // dynamics.task.num_steps
         )
         self._restarts = 0  # since eras began at 0
-        self._age = np.zeros(num_envs, dtype=np.int64)
+        self._played, self._cut_before = 0, 0  # steps, and until when no episode can be too old
+        self._born = np.zeros(num_envs, dtype=np.int64)  # when they began, counted in these steps
         self._never = np.zeros(num_envs, dtype=np.bool_)
 
     @property
@@ -109,20 +110,19 @@ class Episodes:
             except TypeError:
                 raise ValueError(f"the input must be a list of whole numbers, got {symbols!r}") from None
             self._begin(self.dynamics.script(self.dynamics.task.problem(numbers).repeat(self.num_envs)))
-        self._age[:] = 0
+        self._born[:] = self._played
 
     def restart(self, which: Array) -> None:
         """Start fresh problems in the places `which` (K,)."""
         if len(which):
             self._replace(which, self._supply.take(len(which)))
-            self._age[which] = 0
+            self._born[which] = self._played
 
     def advance(self, action: Array) -> tuple[Array, Array, Array]:
         """Play one step with actions (B, A); returns reward, terminated and truncated, (B,) each."""
         self.state, reward, terminated = self._rules.advance(self.state, action)
         self.action = action
-        if self.max_steps is not None:
-            self._age += 1
+        self._played += 1
         return reward, terminated, self._cut_off(terminated)
 
     def observe(self) -> Array:
@@ -167,4 +167,8 @@ class Episodes:
 
     def _cut_off(self, terminated: Array) -> Array:
         """Which episodes are over without having ended, (B,)."""
-        return self._never.copy() if self.max_steps is None else (self._age >= self.max_steps) & ~terminated
+        if self.max_steps is None or self._played < self._cut_before:
+            return self._never.copy()
+        cut_off: Array = (self._played - self._born >= self.max_steps) & ~terminated
+        self._cut_before = int(self._born.min()) + self.max_steps
+        return cut_off

@@ -73,7 +73,8 @@ class Format:
         self.action_space: gym.Space[Any] = batch_space(self.single_action_space, num_envs)
 
         self._shape = (num_envs,) if self.is_product else (num_envs, len(self.num_actions))
-        self._choices = np.asarray(math.prod(self.num_actions) if self.is_product else self.num_actions)
+        choices = math.prod(self.num_actions) if self.is_product else self.num_actions
+        self._choices = np.asarray(choices, dtype=np.uint64)
 
     def observation(self, array: Array) -> Any:
         """Observations (B, O), or one of them (O,), in the format."""
@@ -91,11 +92,9 @@ class Format:
         if given.shape != self._shape or given.dtype.kind not in "iu":
             came = f"{given.dtype} of shape {given.shape} where integers of shape {self._shape} are due"
         else:
-            bits = 63 if self.is_product else 31  # a product may be large
-            if 0 <= np.bitwise_or.reduce(given, axis=None) < 2**bits:  # none is negative, all fit
-                array = given.T.astype(f"int{bits + 1}", order="C")
-                if (array.max(axis=-1) < self._choices).all():
-                    return np.stack(np.unravel_index(array, self.num_actions)).T if self.is_product else array.T
+            array = given.T.astype(np.int64, order="C")
+            if (array.view(np.uint64).max(axis=-1) < self._choices).all():  # what is negative is large without a sign
+                return np.stack(np.unravel_index(array, self.num_actions)).T if self.is_product else array.T
             legal = (given >= 0) & (given < self._choices)
             first = int(np.argwhere(~legal)[0, 0])
             came = f"{given[first].tolist()} as number {first}"

@@ -215,15 +215,41 @@ def shuffled_rows(
     count: Tensor, shape: tuple[int, ...], generator: torch.Generator | None, most: int | None = None
 ) -> Tensor:
     """`shuffled` as it is worked out: place by place, (size, ...), in bytes or int32; the count broadcasts."""
-    size = shape[0]
-    place = torch.arange(size, device=count.device).reshape(-1, *[1] * (len(shape) - 1))
-    left = (count - place).clamp(min=1)
-    order = torch.rand(shape, generator=generator, device=count.device) * left  # which of those not yet taken
-    order = order.to(torch.uint8 if max(size, most or 256) < 256 else torch.int32)  # the order's Lehmer code
+    size, most = shape[0], max(shape[0], most or 256)
+    place = torch.arange(size, dtype=torch.int32, device=count.device).reshape(-1, *[1] * (len(shape) - 1))
+    left = (count.int() - place).clamp(min=1)
+    if most <= 32:  # 16 random bits each, at a third of the price, are even to one part in 65536 / most
+        order = random_words(shape, torch.int16, generator, count.device).int() + 2**15
+        order = order.mul_(left).bitwise_right_shift_(16)
+    else:
+        order = torch.rand(shape, generator=generator, device=count.device) * left  # which of those not yet taken
+    order = order.to(torch.uint8 if most < 256 else torch.int32)  # the order's Lehmer code
     for number in range(size - 2, -1, -1):
         later = order[number + 1 :]
         later += (later >= order[number]).view(torch.uint8)
     return order
+
+
+def uniform(num: int, shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device | str) -> Tensor:
+    """Whole numbers 0 to num - 1, equally likely: bytes where `num` fits, else int32.
+
+    Powers of two are cut from random words, eight at a time, at an eighth of the price.
+    """
+    if num == 1:
+        return torch.zeros(shape, dtype=torch.uint8, device=device)
+    if num > 255 or num & (num - 1):
+        small = torch.uint8 if num < 256 else torch.int32
+        return torch.randint(0, num, shape, generator=generator, device=device, dtype=small)
+    return random_words(shape, torch.uint8, generator, device) & (num - 1)
+
+
+def random_words(
+    shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator | None, device: torch.device | str
+) -> Tensor:
+    """Random bits as numbers of a type of 8, 16, 32 or 64: all 64 that a draw yields are used."""
+    size = math.prod(shape) * dtype.itemsize
+    words = torch.empty(-(-size // 8), dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
+    return words.view(torch.uint8)[:size].view(dtype).view(shape)
 
 
 def whole(**numbers: Any) -> None:

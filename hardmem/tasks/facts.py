@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hardmem.tasks.base import Problem, at_least, shuffled_rows
+from hardmem.tasks.base import Problem, at_least, shuffled_rows, uniform
 from hardmem.tasks.dealing import Deal, Dealt, Layout
 
 
@@ -93,13 +93,14 @@ class Facts(Dealt):
             keys = keys.gather(0, which.unsqueeze(1).expand(-1, channels, -1))
             source = self._latest(asked, which, lengths)
         else:
-            shape, small = (len(keys), num_problems), keys.dtype if self.num_symbols < 256 else torch.int32
-            values = torch.randint(1, self.num_symbols + 1, shape, generator=generator, device=device, dtype=small)
+            values = uniform(self.num_symbols, (len(keys), num_problems), generator, device) + 1
         facts = torch.cat([keys, values.unsqueeze(1)], dim=1)  # (F, C + 1, B)
-        answers = facts.gather(0, source.long().unsqueeze(1).expand(-1, channels + 1, -1))  # (Q, C + 1, B)
-        kind = torch.randint(0, channels, asked.shape, generator=generator, device=device, dtype=torch.uint8)
+        number = source.long() * (channels + 1)
+        kind = uniform(channels, tuple(asked.shape), generator, device)
         channel = torch.arange(channels + 1, dtype=torch.uint8, device=device).unsqueeze(1)
-        cues = answers * (kind.unsqueeze(1) == channel)
+        single = facts.flatten(0, 1)
+        cues = single.gather(0, number + kind).unsqueeze(1) * (kind.unsqueeze(1) == channel)  # (Q, C + 1, B)
+        answers = single.gather(0, number + channels).unsqueeze(1) * (channel == channels)
         facts, answers, cues = (part.permute(2, 0, 1) for part in (facts, answers, cues))
         return self._deal(lengths - self.min_length, facts, answers, cues, source.T.unsqueeze(-1))
 
@@ -208,6 +209,7 @@ class Facts(Dealt):
         """The rows: blank, facts (B, F, C), answers and cues (B, Q, C); source (B, Q, S) are the facts by number."""
         parts = torch.zeros_like(facts[:, :1]), facts, answers, cues
         rows = torch.cat([part.permute(1, 2, 0) for part in parts])  # (R, C, B): what is worked on together
-        shown = torch.full((len(rows), source.shape[2], len(case)), -1, dtype=torch.int32, device=facts.device)
+        small = torch.int16 if self.max_facts < 2**15 else torch.int32
+        shown = torch.full((len(rows), source.shape[2], len(case)), -1, dtype=small, device=facts.device)
         shown[1 + self.max_facts : 1 + self.max_facts + source.shape[1]] = source.permute(1, 2, 0)
         return Deal(case, rows.permute(2, 0, 1), shown.permute(2, 0, 1))

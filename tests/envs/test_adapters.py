@@ -245,3 +245,19 @@ def test_fresh_problems_follow_a_given_one():
     env.reset(seed=0, options={"input": [3, 1]})
     rewards = sum(env.step(env.oracle())[1] for _ in range(5 + 7))
     assert (rewards > 1).all()
+
+
+def test_each_episode_is_cut_off_at_its_own_age():
+    """Three that began at different steps, none of which goes on: each is truncated after five steps of its own."""
+    env = make_vec("hardmem/FactRecall-v0", 3, autoreset_mode="Disabled", max_episode_steps=5)
+    env.reset(seed=0)
+    waiting, cut = np.zeros((3, 4), dtype=np.int64), []
+    for step in range(1, 12):
+        if step in (2, 4):  # the second and the third begin anew before their second and fourth step
+            env.reset(options={"reset_mask": np.arange(3) == step // 2})
+        *_, terminated, truncated, _ = env.step(waiting)
+        assert not terminated.any()
+        cut.append(truncated.tolist())
+        if truncated.any():
+            env.reset(options={"reset_mask": truncated})
+    assert [[step for step, row in enumerate(cut, 1) if row[place]] for place in range(3)] == [[5, 10], [6, 11], [8]]

@@ -17,7 +17,7 @@ from hardmem.tasks import (
     Problem,
     make_task,
 )
-from hardmem.tasks.base import shuffled
+from hardmem.tasks.base import random_words, shuffled, uniform
 from hardmem.tasks.dealing import Deal, Dealt, pick
 
 DIALS = ("lag", "rewrites", "distractors")
@@ -166,6 +166,34 @@ def test_shuffled_permutes_what_counts():
         orders, times = order[row::3, :number].unique(dim=0, return_counts=True)
         assert sorted(orders.tolist()) == [list(one) for one in itertools.permutations(range(number))]
         assert (times / 4000 - 1 / len(orders)).abs().max() < 5 * (0.25 / 4000) ** 0.5
+
+
+@pytest.mark.parametrize("most", [16, 32, 33, None])
+def test_all_orders_are_equally_likely(most):
+    """The first two places of 5 among 20 orders, drawn in 16 bits or as fractions: within 5 standard errors."""
+    order = shuffled(torch.full((200_000,), 5), 2, generator(), most)
+    counts = torch.bincount(5 * order[:, 0] + order[:, 1], minlength=25).reshape(5, 5)
+    assert counts.diagonal().sum() == 0
+    off_diagonal = counts[~torch.eye(5, dtype=torch.bool)].double()
+    assert (off_diagonal - 10_000).abs().max() < 5 * 10_000**0.5
+
+
+@pytest.mark.parametrize("num", [1, 2, 3, 8, 128, 255, 256, 300])
+def test_uniform_numbers_are_equally_likely(num):
+    """Whether cut from words or drawn one by one; and one more still fits, as symbols are numbered from 1."""
+    numbers = uniform(num, (100, 1000), generator(), "cpu")
+    counts = torch.bincount((numbers + 1).flatten().long(), minlength=num + 1)[1:].double()
+    assert len(counts) == num
+    mean = 100_000 / num
+    assert (counts - mean).abs().max() < 5 * mean**0.5
+
+
+def test_random_words_use_every_bit():
+    """Each of the 16 bits of 64,000 numbers is set in half of them, and of 3 x 5 bytes none is left over."""
+    words = random_words((64_000,), torch.int16, generator(), "cpu")
+    share = torch.stack([(words >> bit & 1).double().mean() for bit in range(16)])
+    torch.testing.assert_close(share, torch.full_like(share, 0.5), atol=0.01, rtol=0)
+    assert random_words((3, 5), torch.uint8, generator(), "cpu").shape == (3, 5)
 
 
 def test_shuffled_takes_the_first_places_of_many():
