@@ -78,5 +78,4 @@ class Moves:
             scores -= np.maximum.reduce(scores)
             cdf = np.add.accumulate(np.exp(scores, out=scores))
             choice = np.add.reduce(uniform * cdf[-1] >= cdf, dtype=np.int64)
-            np.minimum(choice, len(cdf) - 1, out=choice)  # where a score is not a number
         return choice, cells[choice, self.heads]

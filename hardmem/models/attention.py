@@ -66,7 +66,7 @@ class Additive(Attention):
     """A small network compares the query with every cell; it may jump anywhere.
 
     Bahdanau, Cho & Bengio 2015, "Neural Machine Translation by Jointly Learning to Align and Translate",
-    arXiv:1409.0473, section 3.1 and appendix A.1.2: softmax over v . tanh(W s + U h).
+    arXiv:1409.0473, section 3.1, eqs. 5-6, and appendix A.1.2: softmax over v . tanh(W s + U h).
     """
 
     normalised, follows = True, False
@@ -79,15 +79,15 @@ class Additive(Attention):
         self, query: Tensor, source: Source, state: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         compared = (self.project_query(query).unsqueeze(1) + source.projected).tanh()
-        scores = self.score(compared).squeeze(-1).masked_fill(~source.mask, -torch.inf)
-        return scores.softmax(dim=-1), state
+        scores = self.score(compared).squeeze(-1).masked_fill(~source.mask, -torch.inf)  # a(s, h) of A.1.2
+        return scores.softmax(dim=-1), state  # eq. 6
 
 
 class Window(Attention):
     """A mixture of bumps that only move forward along the positions; it never compares contents.
 
-    Graves 2013, "Generating Sequences With Recurrent Neural Networks", arXiv:1308.0850, section 5.1: each bump has a
-    height, a sharpness and a place, and each step adds exp(.) > 0 to the place. Weights do not sum to 1.
+    Graves 2013, "Generating Sequences With Recurrent Neural Networks", arXiv:1308.0850, section 5.1, eqs. 46-51: each
+    bump has a height, a sharpness and a place, and each step adds exp(.) > 0 to the place. Weights do not sum to 1.
 
     Args:
         query_size, cell_width, hidden_size: as in `Attention`; only the first is used.
@@ -110,12 +110,12 @@ class Window(Attention):
     def forward(
         self, query: Tensor, source: Source, state: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        height, sharpness, step = self.bumps(query).exp().chunk(3, dim=-1)  # (B, K) each
-        place = state + step
+        height, sharpness, step = self.bumps(query).exp().chunk(3, dim=-1)  # (B, K) each, eqs. 48-50
+        place = state + step  # eq. 51
         position = torch.arange(1, source.mask.shape[1] + 1, device=query.device, dtype=query.dtype)
         distance = place.unsqueeze(-1) - position  # (B, K, S)
         bumps = height.unsqueeze(-1) * torch.exp(-sharpness.unsqueeze(-1) * distance.square())
-        return bumps.sum(dim=1) * source.mask, place
+        return bumps.sum(dim=1) * source.mask, place  # eq. 46
 
 
 class Monotonic(Attention):

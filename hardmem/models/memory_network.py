@@ -57,8 +57,8 @@ class MemoryNetwork(nn.Module):
     Called like `torch.nn.LSTM`: `logits, facts = network(questions, network.store(facts))`.
 
     Facts and questions are rows of C symbols, one per channel, as `Problem.inputs` has them; each channel has words of
-    its own. A hop matches its question u with every fact and adds to u what it read (Sukhbaatar et al. section 2). One
-    match more stands for stopping: it adds nothing, and under hard access nothing is read after it.
+    its own. A hop matches its question u with every fact and adds to u what it read (Sukhbaatar et al. eqs. 1-4).
+    One match more stands for stopping: it adds nothing, and under hard access nothing is read after it.
 
     Args:
         input_sizes: symbols in each channel, blank excluded.
@@ -227,13 +227,13 @@ class MemoryNetwork(nn.Module):
             if record is not None:
                 records.append(record)
                 stopped = record.index == state.mask.shape[1]
-            u = u + weights[..., :-1] @ values
+            u = u + weights[..., :-1] @ values  # eqs. 2 and 4
         if self.answer_layer is None:
             first = 1 + sum(self.input_sizes[: self.answer_channel])
             answers = torch.arange(first, first + self.input_sizes[self.answer_channel], device=u.device)
             logits = u @ self.words[-1](answers).T
         else:
-            logits = self.answer_layer(u)
+            logits = self.answer_layer(u)  # eq. 3, before its softmax
         if sum_last:
             logits = (log_weights.unsqueeze(-1) + logits.log_softmax(dim=-1)).logsumexp(dim=2)
         together = torch.stack(scores, dim=2)
@@ -316,7 +316,7 @@ class MemoryNetwork(nn.Module):
         if self.access == "soft":
             if self.linear:
                 return match.masked_fill(match == -torch.inf, 0.0), None
-            return match.softmax(dim=-1), None
+            return match.softmax(dim=-1), None  # eq. 1
         log_weights = _log_weights(match, stopped)
         if self.access == "sampled":
             index = sample_index(log_weights, generator).unsqueeze(-1)
@@ -363,7 +363,7 @@ class MemoryNetwork(nn.Module):
 def ranking_cost(scores: Tensor, support: Tensor, margin: float) -> Tensor:
     """How far each fact is from matching worse than the right one by a margin, summed: (..., S), (...) -> (...).
 
-    Weston, Chopra & Bordes 2015, section 3.1, with every wrong fact where the paper draws one. Zero where the support
+    Weston, Chopra & Bordes 2015, eqs. 6-7, with every wrong fact where the paper draws one. Zero where the support
     is unknown, -1; a fact that is none, of score -inf, costs nothing.
     """
     right = scores.gather(-1, support.clamp(min=0).unsqueeze(-1))

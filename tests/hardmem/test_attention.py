@@ -179,6 +179,21 @@ def test_every_parameter_learns(options):
 
 
 @pytest.mark.parametrize("options", COMBINATIONS, ids=named)
+def test_gradcheck_of_the_whole(options):
+    """All parameters against finite differences; where cells are chosen, with the choices as they are."""
+    net, inputs, previous = model(**options), rand(3, 1, 2), rand(2, 1, 3, seed=1)
+    names, parameters = zip(*net.named_parameters(), strict=True)
+
+    def run(*given: torch.Tensor) -> torch.Tensor:
+        draw = torch.Generator().manual_seed(3)
+        values = dict(zip(names, given, strict=True))
+        return torch.func.functional_call(net, values, (inputs, previous), {"generator": draw})[0]
+
+    given = [part.detach().requires_grad_() for part in parameters]
+    assert torch.autograd.gradcheck(run, given, fast_mode=True)
+
+
+@pytest.mark.parametrize("options", COMBINATIONS, ids=named)
 def test_what_is_masked_is_not_seen(options):
     """The cells of a padded source beyond its end make no difference to a decoder that got the cells of the others."""
     net, mask = model(**options), torch.tensor([[True], [True], [False]])

@@ -205,6 +205,20 @@ def test_after_stopping_nothing_is_read():
     assert not answer.record.entropy[..., 2].any()
 
 
+@pytest.mark.parametrize("tying", TYING)
+@pytest.mark.parametrize("access", ["soft", "argmax"])
+def test_gradcheck(access, tying):
+    """All parameters against finite differences; where facts are chosen, with the choices as they are."""
+    network = build(access=access, tying=tying, max_facts=2, hidden_size=2)
+    facts, questions = network.store(rows(2, seed=1)), rows(1, seed=2)  # without the blank, which learns nothing
+    names, parameters = zip(*network.named_parameters(), strict=True)
+
+    def run(*given: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(network, dict(zip(names, given, strict=True)), (questions, facts))[0]
+
+    assert torch.autograd.gradcheck(run, [part.detach().requires_grad_() for part in parameters], fast_mode=True)
+
+
 def forced(network: MemoryNetwork) -> Replay:
     """Every pair of choices, for one question of one sequence; those after a stop cannot be."""
     choices = all_choices(1, K, F + 1)
