@@ -102,10 +102,14 @@ def kept(run: Run, inputs: Tensor) -> float:
     return (totals[1] - totals[0]) / (len(inputs) - len(inputs) // 2) / 1e6
 
 
+ROLLOUTS = ((16, 20), (16, 100), (256, 20), (256, 100))
+"""Batch and steps: making a rollout counts as part of its steps."""
+
+
 def rollouts(repeats: int) -> dict[str, list[float]]:
-    """Microseconds of CPU time per step without gradients, at batches of 16 and 256."""
+    """Microseconds of CPU time per step without gradients, for each of `ROLLOUTS`."""
     times: dict[str, list[float]] = {}
-    for batch in (16, 256):
+    for batch, steps in ROLLOUTS:
         inputs, cell, output_layer = torch.randn(batch, INPUTS), nn.LSTMCell(INPUTS, HIDDEN), nn.Linear(HIDDEN, OUTPUTS)
 
         def plain(
@@ -113,9 +117,10 @@ def rollouts(repeats: int) -> dict[str, list[float]]:
             cell: nn.LSTMCell = cell,
             output_layer: nn.Linear = output_layer,
             batch: int = batch,
+            steps: int = steps,
         ) -> None:
             hidden = (torch.zeros(batch, HIDDEN), torch.zeros(batch, HIDDEN))
-            for _ in range(STEPS):
+            for _ in range(steps):
                 hidden = cell(inputs, hidden)
                 output_layer(hidden[0])
 
@@ -126,18 +131,23 @@ def rollouts(repeats: int) -> dict[str, list[float]]:
                 gated=False, access="sampled", addressing="head-moves", heads=("read-write",), order="read-write-move",
             )  # fmt: skip
 
-            def hard(ntm: NTM = ntm, bank: Bank = ntm.bank(batch), inputs: Tensor = inputs) -> None:  # noqa: B008
+            def hard(
+                ntm: NTM = ntm,
+                bank: Bank = ntm.bank(batch),  # noqa: B008
+                inputs: Tensor = inputs,
+                steps: int = steps,
+            ) -> None:
                 rollout = ntm.rollout(len(inputs), bank=bank)
-                for _ in range(STEPS):
+                for _ in range(steps):
                     rollout.step(inputs)
 
             runs[f"hard NTM, {controller}"] = hard
         best = dict.fromkeys(runs, float("inf"))
-        for _ in range(3 * repeats):
+        for _ in range(3 * repeats * STEPS // steps):
             for label, run in runs.items():
                 start = time.process_time()
                 run()
-                best[label] = min(best[label], (time.process_time() - start) * 1e6 / STEPS)
+                best[label] = min(best[label], (time.process_time() - start) * 1e6 / steps)
         for label in runs:
             times.setdefault(label, []).append(best[label])
     return times
@@ -185,7 +195,8 @@ def main() -> None:
             print(f"| {label} | " + " | ".join(row) + " |")
     with torch.no_grad():
         times_without = rollouts(args.repeats)
-    print("\n| rollout, µs per step | batch 16 | batch 256 |\n|---|---:|---:|")
+    columns = " | ".join(f"batch {batch}, {steps} steps" for batch, steps in ROLLOUTS)
+    print(f"\n| rollout, µs per step | {columns} |\n|---|" + "---:|" * len(ROLLOUTS))
     for label, both in times_without.items():
         print(f"| {label} | " + " | ".join(f"{number:.0f}" for number in both) + " |")
 

@@ -194,8 +194,8 @@ class Many:
         """
         self._sequence.enter_forward(self._last, with_gradients)
 
-    def log(self, index: Tensor, old: Tensor) -> None:
-        """A write to these cells, (B, H), which held this, (B, H, W)."""
+    def log(self, index: Tensor, old: Tensor | None) -> None:
+        """A write to these cells, (B, H); with gradients, and what they held before it, (B, H, W)."""
         self._sequence.log(index, old)
         self._last += 1
 

@@ -244,7 +244,8 @@ class HostHeads(HardHeads):
             self.old.append(old)
             self.erase.append(erase)
         if self.bank is not None:
-            self.bank.log(torch.from_numpy(place).unsqueeze(1), torch.from_numpy(old).unsqueeze(1))
+            held = torch.from_numpy(old).unsqueeze(1) if self.with_gradients else None
+            self.bank.log(torch.from_numpy(place).unsqueeze(1), held)
 
     def now(self) -> tuple[Memory, Address]:
         self.at = torch.from_numpy(self.place).unsqueeze(-1)

@@ -235,39 +235,57 @@ def gate_of(controller: Controller) -> list[Tensor]:
     return [controller.gate] if isinstance(controller, Gated) else []
 
 
-def sums(controller: Controller, inputs: Tensor, read_gate: Tensor | None) -> Sums:
-    """The sums of a controller that has a `recurrence`; autograd goes on to its parameters from them.
+class Weights(NamedTuple):
+    """What the sums of a controller are made with, as autograd knows its parameters.
+
+    Attributes:
+        by_input: weights of the inputs, (G, I).
+        bias: (G,).
+        by_past: as in `Sums`.
+    """
+
+    by_input: Tensor
+    bias: Tensor
+    by_past: Tensor
+
+
+def weights(controller: Controller, input_size: int, read_gate: Tensor | None) -> Weights:
+    """Of a controller that has a `recurrence`.
 
     Args:
         controller: of inputs I + R.
-        inputs: (T, B, I).
+        input_size: I.
         read_gate: what was read is multiplied by it; None is 1.
     """
-    width = inputs.shape[-1]
 
     def split(weight: Tensor) -> tuple[Tensor, Tensor]:
-        by_read = weight[:, width:]
-        return weight[:, :width], by_read if read_gate is None else read_gate * by_read
+        by_read = weight[:, input_size:]
+        return weight[:, :input_size], by_read if read_gate is None else read_gate * by_read
 
     if isinstance(controller, Gated):
         by_input, by_read = split(controller.layer.weight)
-        layer = F.linear(inputs, by_input, controller.layer.bias)
-        behind = sums(controller.recurrent, inputs, read_gate)
+        behind = weights(controller.recurrent, input_size, read_gate)
         past = F.pad(by_read, (0, behind.by_past.shape[1] - by_read.shape[1]))
-        return Sums(torch.cat([layer, behind.given], dim=-1), torch.cat([past, behind.by_past]))
+        first = Weights(by_input, controller.layer.bias, past)
+        return Weights(*(torch.cat(both) for both in zip(first, behind, strict=True)))
     if isinstance(controller, FeedForward):
         by_input, by_read = split(controller.layer.weight)
-        return Sums(F.linear(inputs, by_input, controller.layer.bias), by_read)
+        return Weights(by_input, controller.layer.bias, by_read)
     assert isinstance(controller, LSTM | GRU)
     cell = controller.cell
     by_input, by_read = split(cell.weight_ih)
     if isinstance(controller, LSTM):
-        given = F.linear(inputs, by_input, cell.bias_ih + cell.bias_hh)
-        return Sums(given, torch.cat([by_read, cell.weight_hh], dim=1))
+        return Weights(by_input, cell.bias_ih + cell.bias_hh, torch.cat([by_read, cell.weight_hh], dim=1))
     gates = 2 * controller.hidden_size  # those of the new features are two: the reset gate comes in between
+    more = (0, 0, 0, controller.hidden_size)
     bias = cell.bias_ih + F.pad(cell.bias_hh[:gates], (0, controller.hidden_size))
-    by_state = cell.bias_hh[gates:].expand(*inputs.shape[:-1], -1)
-    by_read, by_hidden = F.pad(by_read, (0, 0, 0, controller.hidden_size)), cell.weight_hh
+    by_hidden = cell.weight_hh
     by_hidden = torch.cat([by_hidden[:gates], torch.zeros_like(by_hidden[gates:]), by_hidden[gates:]])
-    given = torch.cat([F.linear(inputs, by_input, bias), by_state], dim=-1)
-    return Sums(given, torch.cat([by_read, by_hidden], dim=1))
+    by_past = torch.cat([F.pad(by_read, more), by_hidden], dim=1)
+    return Weights(F.pad(by_input, more), torch.cat([bias, cell.bias_hh[gates:]]), by_past)
+
+
+def sums(controller: Controller, inputs: Tensor, read_gate: Tensor | None) -> Sums:
+    """The sums of a controller that has a `recurrence`, from inputs (T, B, I); `read_gate` as in `weights`."""
+    by_input, bias, by_past = weights(controller, inputs.shape[-1], read_gate)
+    return Sums(F.linear(inputs, by_input, bias), by_past)

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hardmem.access import AccessRecord
+from hardmem.models.controllers import Hidden
 from hardmem.models.hard_heads import HardHeads
+from hardmem.models.recurrences import recurrence, weights
 
 if TYPE_CHECKING:
     from hardmem.models.ntm import NTM, NTMState
@@ -42,10 +44,15 @@ class Rollout:
             if self._heads is not None:
                 self._heads.begin()
                 self._sizes = self._heads.sizes
+                by_input, self._bias_of_sums, by_past = weights(ntm.controller, ntm.input_size, ntm.read_gate)
+                self._by_before = torch.cat([by_input, by_past], dim=1).t().contiguous()
+                self._sums = by_past.new_empty((len(state.read), len(by_past)))  # one buffer for all steps
+                self._recurrence = recurrence(ntm.controller)
+                self._recurrence.begin(self._sums.unsqueeze(0))
                 weight, self._bias = ntm.head_parameters()
                 if self._heads.reads_first:  # then what was read is known, and the output comes of the same product
                     weight, self._bias = self._with_output(weight)
-                self._by_seen = weight.t()
+                self._by_seen = weight.t().contiguous()
         self._state = state
 
     @torch.no_grad()
@@ -65,19 +72,25 @@ class Rollout:
         heads.go_on()
         if heads.reads_first:
             read = heads.read()
-            features, hidden = ntm.control(inputs, read, state.hidden)
+            features, hidden = self._control(inputs, read, state.hidden)
             raw = torch.addmm(self._bias, torch.cat([features, read], dim=-1), self._by_seen)
             moves, written, outputs = raw.split_with_sizes(self._sizes, dim=-1)
             heads.write(written)
             heads.move(moves)
         else:
-            features, hidden = ntm.control(inputs, state.read, state.hidden)
+            features, hidden = self._control(inputs, state.read, state.hidden)
             raw = torch.addmm(self._bias, features, self._by_seen)
             heads.step(raw)
             read = heads.read()
             outputs = ntm.output(features, read)
         self._state = state._replace(read=read, hidden=hidden)
         return outputs
+
+    def _control(self, inputs: Tensor, read: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """`NTM.control` from one product. What it gives is good until the next step."""
+        before = torch.cat([inputs, read, *hidden[:1]], dim=-1)
+        torch.addmm(self._bias_of_sums, before, self._by_before, out=self._sums)
+        return self._recurrence.step(0, hidden)
 
     def _with_output(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Weights and bias of heads and output from features and what was read, ([P, O], D + R W)."""
@@ -96,7 +109,8 @@ class Rollout:
         if self._heads is None:
             return self._state
         memory, address = self._heads.now()
-        return self._state._replace(memory=memory, address=address)
+        hidden = tuple(part.clone() for part in self._state.hidden)
+        return self._state._replace(memory=memory, address=address, hidden=hidden)
 
     @torch.no_grad()
     def record(self) -> AccessRecord | None:
