@@ -41,10 +41,14 @@ class Addition(Reckoning):
         min_length: fewest digits of each number.
         max_length: most digits.
         lag: blank steps between the last digits and the delimiter, >= 0.
+        last_carry: whether the last carry is asked for. If not, sums have as many digits as the numbers, as where a
+            machine adds words of a fixed width: L answers, each as likely as any other.
     """
 
+    last_carry: bool = True
+
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "easiest": {"num_symbols": 2, "max_length": 2},
+        "easiest": {"num_symbols": 2, "max_length": 2, "last_carry": False},
         "default": {},
         "longer": {"num_symbols": 10, "min_length": 20, "max_length": 20},
         "longest": {"num_symbols": 10, "min_length": 100, "max_length": 100, "lag": 100},
@@ -55,7 +59,13 @@ class Addition(Reckoning):
         return (self.num_symbols + 1, self.num_symbols)
 
     @property
+    def num_steps(self) -> int:
+        return super().num_steps - (not self.last_carry)
+
+    @property
     def memoryless(self) -> float:
+        if not self.last_carry:
+            return 1 / self.num_symbols
         shares = []
         for length in range(self.min_length, self.max_length + 1):
             no_carry = (1 + float(self.num_symbols) ** -length) / 2  # as likely as a carry, but for the sums in between
@@ -120,4 +130,6 @@ class Addition(Reckoning):
         opening = lengths + self.lag  # when the delimiter is shown
         shown = torch.where(step < lengths, step + 1, (self.max_length + 1) * (step == opening))
         turn = step - opening - 1
-        return Layout(shown, torch.where((turn >= 0) & (turn <= lengths), self.max_length + 2 + turn, 0))
+        return Layout(
+            shown, torch.where((turn >= 0) & (turn < lengths + self.last_carry), self.max_length + 2 + turn, 0)
+        )

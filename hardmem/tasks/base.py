@@ -52,7 +52,7 @@ class Task(ABC):
         max_length: longest problem; lengths are uniform over both ends included.
 
     Raises:
-        ValueError: if a number is not whole or below its least value.
+        ValueError: if a number is not whole or below its least value, or a flag is neither True nor False.
     """
 
     num_symbols: int = 8
@@ -79,6 +79,8 @@ class Task(ABC):
         for field in dataclasses.fields(self):
             if type(field.default) is int:
                 whole(**{field.name: getattr(self, field.name)})
+            if type(field.default) is bool and not isinstance(getattr(self, field.name), bool):
+                raise ValueError(f"{field.name} must be True or False, got {getattr(self, field.name)!r}")
         at_least(1, num_symbols=self.num_symbols)
         if not 1 <= self.min_length <= self.max_length:
             raise ValueError(

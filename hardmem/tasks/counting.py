@@ -45,7 +45,7 @@ class Counting(Reckoning):
     max_count: int = 5
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "easiest": {"num_symbols": 2, "max_length": 2, "max_count": 2},
+        "easiest": {"num_symbols": 2, "max_length": 1, "max_count": 1},
         "default": {},
         "longer": {"min_length": 20, "max_length": 20, "max_count": 20},
         "longest": {"min_length": 100, "max_length": 100, "lag": 100, "max_count": 100},

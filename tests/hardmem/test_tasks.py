@@ -353,13 +353,14 @@ def test_what_is_drawn_is_what_its_input_builds(name):
             torch.testing.assert_close(field[:, column : column + 1], one, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("preset", ["easiest", "default"])
 @pytest.mark.parametrize("name", TASKS)
-def test_without_memory_the_best_answer_earns_what_is_stated(name):
+def test_without_memory_the_best_answer_earns_what_is_stated(name, preset):
     """Nothing is shown when an answer is due, so all that is left is one answer for all: the best earns `memoryless`.
 
     Within 5 standard errors. Where that is guessing, so does every other answer.
     """
-    task = make_task(name)
+    task = make_task(name, preset)
     problem = task.draw(4000, generator=generator())
     if task.shows_answers:
         assert (problem.inputs[problem.mask] == 0).all()
@@ -563,6 +564,7 @@ def test_inputs_out_of_range_are_refused(name, symbols, message):
         ("overwrite", {"rewrites": -1}, "rewrites must be at least 0, got -1"),
         ("overwrite", {"num_symbols": 1}, "num_symbols must be at least 2, got 1"),
         ("addition", {"num_symbols": 1}, "num_symbols must be at least 2, got 1"),
+        ("addition", {"last_carry": "no"}, "last_carry must be True or False, got 'no'"),
         ("counting", {"num_symbols": 1}, "num_symbols must be at least 2, got 1"),
         ("counting", {"max_count": 0}, "max_count must be at least 1, got 0"),
         ("counting", {"lag": -1}, "lag must be at least 0, got -1"),
@@ -589,16 +591,21 @@ def test_tasks_are_values():
         Copy().max_length = 0
 
 
+@pytest.mark.parametrize("last_carry", [True, False])
 @pytest.mark.parametrize("base", [2, 3, 10])
-def test_sums_are_those_of_whole_numbers(base):
-    """The digits asked for, from the lowest, are those of the sum of the numbers shown, the last carry included."""
-    problem = make_task("addition", num_symbols=base, max_length=6).draw(200, generator=generator())
+def test_sums_are_those_of_whole_numbers(base, last_carry):
+    """The digits asked for, from the lowest, are those of the sum of the numbers shown, the last carry if asked for."""
+    task = make_task("addition", num_symbols=base, max_length=6, last_carry=last_carry)
+    problem = task.draw(200, generator=generator())
+    assert problem.num_steps().amax() == task.num_steps
     for column in range(200):
         rows = problem.inputs[:, column]
         first, second = (int("".join(str(d - 1) for d in rows[rows[:, 1] > 0, c].tolist()), base) for c in (0, 1))
         digits = [digit - 1 for digit in problem.targets[problem.mask[:, column], column].tolist()]
-        assert sum(digit * base**place for place, digit in enumerate(digits)) == first + second
-        assert len(digits) == (rows[:, 1] > 0).sum() + 1
+        length = int((rows[:, 1] > 0).sum())
+        total = first + second if last_carry else (first + second) % base**length
+        assert sum(digit * base**place for place, digit in enumerate(digits)) == total
+        assert len(digits) == length + last_carry
 
 
 def test_counts_are_uniform():
