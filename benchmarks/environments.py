@@ -48,7 +48,6 @@ PATIENT: dict[str, Any] = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "hardmem/AssociativeRecallAssociative-v0": PATIENT,
     "hardmem/FactRecallAssociative-v0": PATIENT,
-    "hardmem/Counting-v0": {**PATIENT, "policy": "gru"},
 }
 """Training at the easiest preset where it is not the default agent's, of 400 updates; chosen on other seeds."""
 NUM_EPISODES = 2000
