@@ -46,6 +46,7 @@ PATIENT: dict[str, Any] = {
 }
 """For what the agent settles on too soon otherwise: more updates, and an entropy bonus that starts higher."""
 SETTINGS: dict[str, dict[str, Any]] = {
+    "hardmem/AdditionRandomAccess-v0": PATIENT,
     "hardmem/AssociativeRecallAssociative-v0": PATIENT,
     "hardmem/FactRecallAssociative-v0": PATIENT,
 }
