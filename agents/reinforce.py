@@ -15,8 +15,8 @@ from hardmem.agents.estimates import Estimate, Played
 from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage, explained_variance
 from hardmem.agents.policies import Policy, among_legal, choose, joined, make_policy, side_by_side
 from hardmem.envs import ENVIRONMENTS, Dynamics, State, make_dynamics
-from hardmem.envs.dynamics import Script
 from hardmem.envs.interfaces import RandomAccess, Tape
+from hardmem.envs.state import Script
 from hardmem.estimators import cost_to_go
 
 BARRED_SECOND = 0.5

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 from hardmem.envs.adapters import TaskEnv, TaskVectorEnv, make_dynamics
-from hardmem.envs.dynamics import Dynamics, State, Step
+from hardmem.envs.dynamics import Dynamics
 from hardmem.envs.external_memory import ExternalMemory, VectorExternalMemory
 from hardmem.envs.interfaces import INTERFACES, Interface
 from hardmem.envs.memory_modules import MEMORY_MODULES
 from hardmem.envs.registry import ENVIRONMENTS, FLAT_ENVIRONMENTS, TAPE_ENVIRONMENTS
+from hardmem.envs.state import State, Step
 from hardmem.envs.statistics import EpisodeStatistics, mean_return
 from hardmem.envs.tape_adapters import TapeEnv, TapeVectorEnv
 from hardmem.envs.tapes import TAPES, TapeDynamics

@@ -8,18 +8,26 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from hardmem.envs.dynamics import Dynamics
 from hardmem.envs.endless import EndlessEpisodes
-from hardmem.envs.episodes import Episodes
+from hardmem.envs.episodes import Episodes, Play
 from hardmem.envs.formats import Format
+from hardmem.envs.options import (
+    RenderModes,
+    known_autoreset_mode,
+    known_flags,
+    known_render_mode,
+    known_reset,
+    require_start,
+    warn_if_cut,
+)
 from hardmem.envs.rendering import RENDER_MODES, Frame, render
 from hardmem.tasks import make_task
 from hardmem.tasks.base import at_least
@@ -46,38 +54,6 @@ def make_dynamics(task: str, interface: str = "tape", preset: str = "default", *
     return Dynamics(make_task(task, preset, **arguments), interface, **rules)
 
 
-class Play(Protocol):
-    """What the adapters ask of B episodes; `Episodes` says more."""
-
-    num_envs: int
-    started: bool
-
-    @property
-    def longest(self) -> int:
-        """Steps that an episode may take."""
-
-    def seed(self, np_random: np.random.Generator) -> None:
-        """Draw from here on as it says."""
-
-    def start(self, symbols: Any = None) -> None:
-        """Start all episodes, with fresh problems or with the one of the given symbols."""
-
-    def restart(self, which: Array) -> None:
-        """Start fresh problems in the places (K,)."""
-
-    def advance(self, action: Array) -> tuple[Array, Array, Array]:
-        """Play one step with actions (B, A); returns reward, terminated and truncated, (B,) each."""
-
-    def observe(self) -> Array:
-        """The observations (B, ...), in an array of their own."""
-
-    def legal(self) -> list[Array]:
-        """Which choices are worth taking, (B, choices) for each factor."""
-
-    def oracle(self) -> Array:
-        """The best actions (B, A)."""
-
-
 class SingleEnv(gym.Env[Any, Any]):
     """One episode at a time: what environments have in common, whatever is played.
 
@@ -101,7 +77,8 @@ class SingleEnv(gym.Env[Any, Any]):
         mask_info: bool,
         render_mode: str | None,
     ) -> None:
-        self.render_mode = _known_render_mode(render_mode, self.metadata)
+        self.render_mode = known_render_mode(render_mode, self.metadata)
+        known_flags(mask_info=mask_info)
         self.mask_info = mask_info
         self.format = format
         self.observation_space = format.single_observation_space
@@ -112,15 +89,15 @@ class SingleEnv(gym.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         if not self._seeded:
-            _warn_if_cut(self.spec, self._episodes.longest)
+            warn_if_cut(self.spec, self._episodes.longest)
         if seed is not None or not self._seeded:
             self._episodes.seed(self.np_random)
             self._seeded = True
-        self._episodes.start(_checked(options, "input").get("input"))
+        self._episodes.start(known_reset(options, "input").get("input"))
         return self._look()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        _require_start(self._episodes)
+        require_start(self._episodes.started)
         reward, terminated, truncated = self._episodes.advance(self.format.factors(np.asarray(action)[None]))
         observation, info = self._look()
         if terminated[0] or truncated[0]:
@@ -129,13 +106,13 @@ class SingleEnv(gym.Env[Any, Any]):
 
     def action_masks(self) -> Array:
         """Which actions are legal now, flat bool: factor after factor, as MaskablePPO takes them."""
-        _require_start(self._episodes)
+        require_start(self._episodes.started)
         flat: Array = self.format.flat_masks(self._episodes.legal())[0]
         return flat
 
     def oracle(self) -> Array:
         """The best action in the present state, by factors; for tests and pictures."""
-        _require_start(self._episodes)
+        require_start(self._episodes.started)
         best: Array = self._episodes.oracle()[0]
         return best
 
@@ -143,7 +120,7 @@ class SingleEnv(gym.Env[Any, Any]):
         if self.render_mode is None:
             gym.logger.warn("render was called without a render mode: pass render_mode to gym.make")
             return None
-        _require_start(self._episodes)
+        require_start(self._episodes.started)
         return self._frame(0, self.render_mode)
 
     def _report(self) -> dict[str, Array]:
@@ -176,7 +153,7 @@ class TaskEnv(SingleEnv):
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 - replaced in each environment, never changed
-        "render_modes": list(RENDER_MODES),
+        "render_modes": RenderModes(RENDER_MODES),
         "render_fps": 4,
     }
 
@@ -191,6 +168,7 @@ class TaskEnv(SingleEnv):
         render_mode: str | None = None,
         **kwargs: Any,
     ) -> None:
+        known_flags(endless=endless)
         self.dynamics = make_dynamics(task, **kwargs)
         self.metadata = {**self.metadata, "dials": self.dynamics.dials}
         format = Format(self.dynamics, 1, observation, action)
@@ -230,8 +208,9 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
         render_mode: str | None,
     ) -> None:
         self.num_envs = episodes.num_envs
-        self.autoreset_mode = _known_autoreset_mode(autoreset_mode)
-        self.render_mode = _known_render_mode(render_mode, self.metadata)
+        self.autoreset_mode = known_autoreset_mode(autoreset_mode)
+        self.render_mode = known_render_mode(render_mode, self.metadata)
+        known_flags(mask_info=mask_info)
         self.mask_info = mask_info
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.format = format
@@ -244,10 +223,10 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
         self._ended = np.zeros(0, dtype=np.int64)  # the numbers of the episodes that wait for a reset
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        options = _checked(options, "input", "reset_mask")
+        options = known_reset(options, "input", "reset_mask")
         super().reset(seed=seed)
         if not self._seeded:
-            _warn_if_cut(self.spec, self._episodes.longest)
+            warn_if_cut(self.spec, self._episodes.longest)
         if seed is not None or not self._seeded:
             self._episodes.seed(self.np_random)
             self._seeded = True
@@ -261,7 +240,7 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
         return self.format.observation(self._episodes.observe()), self._info()
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
-        _require_start(self._episodes)
+        require_start(self._episodes.started)
         waiting = self._ended
         if len(waiting) and self.autoreset_mode is AutoresetMode.DISABLED:
             raise RuntimeError(
@@ -284,12 +263,12 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
 
     def action_masks(self) -> Array:
         """Which actions are legal now, (B, sum of choices) bool: factor after factor, as MaskablePPO takes them."""
-        _require_start(self._episodes)
+        require_start(self._episodes.started)
         return self.format.flat_masks(self._episodes.legal())
 
     def oracle(self) -> Array:
         """The best actions in the present state, (B, A), by factors; for tests and pictures."""
-        _require_start(self._episodes)
+        require_start(self._episodes.started)
         return self._episodes.oracle()
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -314,7 +293,7 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
         if self.render_mode is None:
             gym.logger.warn("render was called without a render mode: pass render_mode to gym.make_vec")
             return None
-        _require_start(self._episodes)
+        require_start(self._episodes.started)
         return tuple(self._frame(place, self.render_mode) for place in range(self.num_envs))
 
     def _places(self, mask: Any) -> Array:
@@ -383,6 +362,7 @@ class TaskVectorEnv(NativeVectorEnv, VectorEnv[Any, Any, Array]):  # directly: s
         **kwargs: Any,
     ) -> None:
         at_least(1, num_envs=num_envs)
+        known_flags(endless=endless)
         self.dynamics = make_dynamics(task, **kwargs)
         self.metadata = {**TaskEnv.metadata, "dials": self.dynamics.dials}
         episodes = (EndlessEpisodes if endless else Episodes)(self.dynamics, num_envs, max_episode_steps)
@@ -408,40 +388,3 @@ def _spans(episodes: Play) -> Array:
     if not isinstance(episodes, EndlessEpisodes):
         raise AttributeError("only endless episodes have a span: pass endless=True")
     return episodes.span.copy()
-
-
-def _warn_if_cut(spec: EnvSpec | None, longest: int) -> None:
-    """Warn of a step limit, the registered one, below what this difficulty may need."""
-    limit = gym.registry[spec.id].max_episode_steps if spec is not None and spec.id in gym.registry else None
-    if limit is not None and longest > limit:
-        gym.logger.warn(
-            f"an episode may take {longest} steps and the registered limit is {limit}: pass "
-            f"max_episode_steps={longest} unless it is to be cut off there"
-        )
-
-
-def _require_start(episodes: Play) -> None:
-    if not episodes.started:
-        raise RuntimeError("nothing is under way yet: call reset first")
-
-
-def _known_autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    try:
-        return AutoresetMode(mode)
-    except ValueError:
-        known = [each.value for each in AutoresetMode]
-        raise ValueError(f"unknown autoreset_mode {mode!r}; choose one of {known}") from None
-
-
-def _known_render_mode(mode: str | None, metadata: dict[str, Any]) -> str | None:
-    if mode is not None and mode not in metadata["render_modes"]:
-        raise ValueError(f"unknown render_mode {mode!r}; choose one of {sorted(metadata['render_modes'])}")
-    return mode
-
-
-def _checked(options: dict[str, Any] | None, *known: str) -> dict[str, Any]:
-    """The options of a reset; an unknown one is named."""
-    unknown = sorted(set(options or {}) - set(known))
-    if unknown:
-        raise ValueError(f"unknown reset option {unknown}; choose from {sorted(known)}")
-    return options or {}

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from hardmem.envs.arrays import as_numpy, as_torch
-from hardmem.envs.dynamics import Dynamics, Script
+from hardmem.envs.dynamics import Dynamics
 from hardmem.envs.episodes import STEPS_AHEAD, Episodes, Supply
+from hardmem.envs.state import Script
 
 Array = NDArray[Any]
 

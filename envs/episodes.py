@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hardmem.envs.arrays import as_numpy, as_torch
-from hardmem.envs.dynamics import Dynamics, Hand, Script, State
+from hardmem.envs.dynamics import Dynamics
+from hardmem.envs.state import Hand, Script, State
 from hardmem.tasks.base import at_least
 
 Array = NDArray[Any]
@@ -21,6 +22,38 @@ STEPS_AHEAD = 2**16
 
 LARGEST_ERA = 2**30
 """Where eras start from 0 again: see `Memory`."""
+
+
+class Play(Protocol):
+    """What the adapters ask of B episodes; `Episodes` says more."""
+
+    num_envs: int
+    started: bool
+
+    @property
+    def longest(self) -> int:
+        """Steps that an episode may take."""
+
+    def seed(self, np_random: np.random.Generator) -> None:
+        """Draw from here on as it says."""
+
+    def start(self, symbols: Any = None) -> None:
+        """Start all episodes, with fresh problems or with the one of the given symbols."""
+
+    def restart(self, which: Array) -> None:
+        """Start fresh problems in the places (K,)."""
+
+    def advance(self, action: Array) -> tuple[Array, Array, Array]:
+        """Play one step with actions (B, A); returns reward, terminated and truncated, (B,) each."""
+
+    def observe(self) -> Array:
+        """The observations (B, ...), in an array of their own."""
+
+    def legal(self) -> list[Array]:
+        """Which choices are worth taking, (B, choices) for each factor."""
+
+    def oracle(self) -> Array:
+        """The best actions (B, A)."""
 
 
 class Supply:

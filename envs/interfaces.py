@@ -192,7 +192,7 @@ def make_interface(
     Raises:
         ValueError: if there is no interface of that name, or it does not fit the task or the moves.
     """
-    if name not in INTERFACES:
+    if name not in list(INTERFACES):
         raise ValueError(f"unknown interface {name!r}; choose one of {sorted(INTERFACES)}")
     if moves is None:
         return INTERFACES[name](task, num_cells, device)

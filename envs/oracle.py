@@ -15,7 +15,8 @@ from torch import Tensor
 from hardmem.envs.interfaces import Tape
 
 if TYPE_CHECKING:
-    from hardmem.envs.dynamics import Dynamics, State
+    from hardmem.envs.dynamics import Dynamics
+from hardmem.envs.state import State
 
 
 def best_action(rules: Dynamics, state: State) -> Tensor:

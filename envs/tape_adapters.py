@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hardmem.envs.adapters import NativeVectorEnv, SingleEnv
 from hardmem.envs.arrays import as_numpy, as_torch
 from hardmem.envs.formats import Format
+from hardmem.envs.options import RenderModes
 from hardmem.envs.rendering import Frame
 from hardmem.envs.tapes import LONGEST_START, TAPES, TapeDynamics, TapeState
 from hardmem.tasks.base import at_least
@@ -153,7 +154,7 @@ class TapeEnv(SingleEnv):
         ValueError: if a name is unknown or a number out of range.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012 - replaced, never changed
+    metadata: dict[str, Any] = {"render_modes": RenderModes(["ansi"]), "render_fps": 4}  # noqa: RUF012 - replaced, never changed
 
     def __init__(
         self,

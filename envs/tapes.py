@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hardmem.envs.arrays import count, take, where
+from hardmem.envs.options import known_device
 
 LONGEST_START = 30
 """The shortest length is promoted up to here."""
@@ -244,7 +245,7 @@ class TapeDynamics:
     """
 
     def __init__(self, task: TapeTask, device: torch.device | str = "cpu") -> None:
-        self.task, self.device = task, torch.device(device)
+        self.task, self.device = task, known_device(device)
         self.num_actions: tuple[int, ...] = (2 if task.rows == 1 else 4, 2, task.base)
         self.parts: dict[str, slice] = {}
         self.observation_space = gym.spaces.Discrete(task.base + 1)

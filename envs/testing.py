@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from hardmem.envs.adapters import make_dynamics
-from hardmem.envs.dynamics import Dynamics, State, Step
+from hardmem.envs.dynamics import Dynamics
+from hardmem.envs.state import State, Step
 from hardmem.tasks import Problem
 
 

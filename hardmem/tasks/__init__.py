@@ -82,10 +82,10 @@ def make_task(name: str, preset: str = "default", **difficulty: Any) -> Task:
         ValueError: if there is no task or preset of that name, or a difficulty is out of range.
         UnknownArgumentError: if there is no difficulty of that name.
     """
-    if name not in TASKS:
+    if name not in list(TASKS):
         raise ValueError(f"unknown task {name!r}; choose one of {sorted(TASKS)}")
     presets = TASKS[name].presets
-    if preset not in presets:
+    if preset not in list(presets):
         raise ValueError(f"unknown preset {preset!r} of {name}; choose one of {list(presets)}")
     known = [field.name for field in dataclasses.fields(TASKS[name])]
     unknown = sorted(set(difficulty) - set(known))

@@ -316,6 +316,30 @@ def test_bad_arguments_are_named(arguments, message):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"render_mode": 1}, r"unknown render_mode 1; choose one of \['ansi', 'rgb_array'\]"),
+        ({"render_mode": ["ansi"]}, r"unknown render_mode \['ansi'\]; choose one of"),
+        ({"mask_info": "yes"}, "mask_info must be True or False, got 'yes'"),
+        ({"endless": 1}, "endless must be True or False, got 1"),
+        ({"device": "gpu"}, "no device 'gpu' here; choose cpu or a CUDA device that exists"),
+        ({"device": 1.5}, "no device 1.5 here"),
+        ({"interface": ["tape"]}, r"unknown interface \['tape'\]; choose one of"),
+        ({"preset": ["easiest"]}, r"unknown preset \['easiest'\] of copy; choose one of"),
+    ],
+)
+@pytest.mark.parametrize(
+    "make",
+    [gym.make, lambda env_id, **kwargs: gym.make_vec(env_id, 2, vectorization_mode="vector_entry_point", **kwargs)],
+    ids=["single", "vector"],
+)
+def test_bad_arguments_of_any_type_are_named_by_gymnasium_too(make, arguments, message):
+    """By `gym.make` as by `gym.make_vec`: a value of another type gets the same one sentence as a wrong name."""
+    with pytest.raises(ValueError, match=message):
+        make("hardmem/Copy-v0", **arguments)
+
+
+@pytest.mark.parametrize(
     ("action", "bad", "message"),
     [
         ("discrete", [64, 0], r"must lie in Discrete\(64\), got 64 as number 0"),

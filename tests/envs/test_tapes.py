@@ -351,3 +351,5 @@ def test_bad_arguments_are_named():
         gym.make("hardmem/TapeCopy-v0", min_length=0)
     with pytest.raises(ValueError, match=r"unknown render_mode 'rgb_array'; choose one of \['ansi'\]"):
         gym.make_vec("hardmem/TapeCopy-v0", 1, render_mode="rgb_array")
+    with pytest.raises(ValueError, match=r"unknown render_mode 1; choose one of \['ansi'\]"):
+        gym.make("hardmem/TapeCopy-v0", render_mode=1)

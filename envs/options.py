@@ -1,0 +1,101 @@
+"""Options: what users pass to an environment, checked; what is wrong is said in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import torch
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AutoresetMode
+
+
+class RenderModes(list[str]):
+    """Names of render modes for an environment's metadata, which leave it to `known_render_mode` to refuse no name.
+
+    `gym.make` asks whether a mode is one of them, and takes what is not for text before the environment is made.
+    """
+
+    def __contains__(self, mode: object) -> bool:
+        return not isinstance(mode, str) or super().__contains__(mode)
+
+
+def known_render_mode(mode: str | None, metadata: dict[str, Any]) -> str | None:
+    """The mode, or None for none.
+
+    Raises:
+        ValueError: if it is not in the metadata.
+    """
+    if mode is not None and mode not in list(metadata["render_modes"]):
+        raise ValueError(f"unknown render_mode {mode!r}; choose one of {sorted(metadata['render_modes'])}")
+    return mode
+
+
+def known_autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    """The mode, by itself or its name.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        known = [each.value for each in AutoresetMode]
+        raise ValueError(f"unknown autoreset_mode {mode!r}; choose one of {known}") from None
+
+
+def known_device(device: torch.device | str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ValueError: if there is none here.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError):  # AssertionError: a build without CUDA was asked for it
+        raise ValueError(f"no device {device!r} here; choose cpu or a CUDA device that exists") from None
+    return found
+
+
+def known_reset(options: dict[str, Any] | None, *known: str) -> dict[str, Any]:
+    """The options of a reset.
+
+    Raises:
+        ValueError: naming those that are not known.
+    """
+    unknown = sorted(set(options or {}) - set(known))
+    if unknown:
+        raise ValueError(f"unknown reset option {unknown}; choose from {sorted(known)}")
+    return options or {}
+
+
+def known_flags(**flags: Any) -> None:
+    """Check flags by name.
+
+    Raises:
+        ValueError: naming the first that is neither True nor False.
+    """
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise ValueError(f"{name} must be True or False, got {flag!r}")
+
+
+def warn_if_cut(spec: EnvSpec | None, longest: int) -> None:
+    """Warn of a step limit, the registered one, below what this difficulty may need."""
+    limit = gym.registry[spec.id].max_episode_steps if spec is not None and spec.id in gym.registry else None
+    if limit is not None and longest > limit:
+        gym.logger.warn(
+            f"an episode may take {longest} steps and the registered limit is {limit}: pass "
+            f"max_episode_steps={longest} unless it is to be cut off there"
+        )
+
+
+def require_start(started: bool) -> None:
+    """Refuse to go on with what was never reset.
+
+    Raises:
+        RuntimeError: if it was not.
+    """
+    if not started:
+        raise RuntimeError("nothing is under way yet: call reset first")
