@@ -177,6 +177,10 @@ class SequenceConfig(TrainConfig):
     """Updates after which, where addresses are drawn and hardly an answer is right, a new attempt begins, with soft
     updates until the task is solved; half as many where next to none is. From there hard and soft attempts take turns;
     0 for hard ones alone."""
+    entropy_final: float = 0.03
+    evenness_share: float = 0.5
+    """How much of the entropy bonus, in [0, 1], is one for the mean log-probability of all moves instead, where an
+    NTM's head moves: its pull on a move that is hardly drawn any more does not fade."""
     controller: str = "feed-forward"
     """An NTM's controller: a name from `CONTROLLERS`."""
     hidden_size: int = 64
@@ -193,6 +197,8 @@ class SequenceConfig(TrainConfig):
         super().__post_init__()
         check_at_least_one(self, "hidden_size", "cell_width", "num_problems")
         check_at_least_zero(self, "soft_updates", "soft_after", "num_cells")
+        if not 0 <= self.evenness_share <= 1:
+            raise ValueError(f"evenness_share must be in [0, 1], got {self.evenness_share}")
 
 
 def check_at_least_one(config: TrainConfig, *names: str) -> None:

@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hardmem.access import DRAWN, HARD, AccessRecord
-from hardmem.addressing import AddressDistribution, usage_entropy
+from hardmem.addressing import AddressDistribution, evenness, usage_entropy
 from hardmem.agents.config import SequenceConfig
 from hardmem.agents.estimates import Estimate, Played
 from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage, explained_variance
 from hardmem.estimators import cost_to_go
 from hardmem.estimators.schedules import is_soft
 from hardmem.models import NTM, Recurrent
-from hardmem.schemes import SCHEMES, AbsoluteIndex, Scheme
+from hardmem.schemes import SCHEMES, AbsoluteIndex, HeadMoves, Scheme
 from hardmem.tasks import Task, make_task
 
 MODELS = ("ntm", "lstm", "gru")
@@ -106,6 +106,8 @@ class SequenceLearner(Learner):
         # Copies of a problem differ in nothing where nothing is drawn: such a model plays each once.
         self.group_size = config.group_size if self.draws else 1
         self.soft_after = config.soft_after if self.draws else 0
+        scheme = self.model.scheme if isinstance(self.model, NTM) else None
+        self.by_number, self.by_moves = isinstance(scheme, AbsoluteIndex), isinstance(scheme, HeadMoves)
         self.dense = isinstance(self.model, NTM) and config.access not in HARD
         shown, bits = widths(self.task)
         wanted = config if self.draws else dataclasses.replace(config, estimator="cost-to-go", baseline="none")
@@ -141,7 +143,7 @@ class SequenceLearner(Learner):
         problem = task.draw(config.num_problems, generator=generators.problems, device=device)
         problem = problem.repeat(self.group_size if draws else 1)
         inputs = task.shown_as_bits(problem.inputs)
-        with self.using("soft") if soft else nullcontext(), self._watching() as addresses:
+        with self.using("soft") if soft else nullcontext(), self._watching(draws) as addresses:
             outputs, record = self.play(task, inputs, generators.choices)
         wanted = task.asked_as_bits(problem.targets)
         # Divided by the length, sums over time stay of one size while problems grow.
@@ -165,12 +167,15 @@ class SequenceLearner(Learner):
             always = torch.ones_like(cost)
             judged = self.estimate(Played(record, cost, always), self.baseline, features)
             loss = judged.loss
-            bonus = self.entropy_weight(stage) * record.entropy.mean()
-            objective = loss - bonus + judged.critic_loss
+            uncertainty = record.entropy.mean()
+            if self.by_moves:
+                share = config.evenness_share
+                uncertainty = (1 - share) * uncertainty + share * evenness(torch.cat(addresses)).mean()
+            objective = loss - self.entropy_weight(stage) * uncertainty + judged.critic_loss
             metrics |= {"entropy": record.entropy.mean().detach(), "baseline_loss": judged.critic_loss.detach()}
             metrics["explained_variance"] = explained_variance(judged.value, judged.returns, always)
-        if addresses:
-            each = torch.cat(addresses).unflatten(0, (-1, inputs.shape[1]))  # (T, B, H, N)
+        if self.by_number:
+            each = torch.cat(addresses).exp().unflatten(0, (-1, inputs.shape[1]))  # (T, B, H, N)
             spread = usage_entropy(each.sum(dim=0)).mean()
             objective = objective - config.spread_coef * stage.exploration * spread
             metrics["spread"] = spread.detach()
@@ -235,21 +240,22 @@ class SequenceLearner(Learner):
         return {name: float(value) for name, value in found.items()}
 
     @contextmanager
-    def _watching(self) -> Iterator[list[Tensor]]:
-        """While this lasts, the weights of all addresses are kept where heads name cells by number.
+    def _watching(self, draws: bool) -> Iterator[list[Tensor]]:
+        """While this lasts, the log-weights of all addresses are kept: of cells by number, of moves where one is drawn.
 
-        One after the other, (B, H, N) each, or all of a sequence at once, (T B, H, N): those that have gradients, for a
+        One after the other, (B, H, S) each, or all of a sequence at once, (T B, H, S): those that have gradients, for a
         sequence that runs as one operation asks first without.
         """
         addresses: list[Tensor] = []
-        if not isinstance(self.model, NTM) or not isinstance(self.model.scheme, AbsoluteIndex):
+        if not (self.by_number or (self.by_moves and draws)):
             yield addresses
             return
 
         def keep(scheme: Scheme, arguments: tuple[Any, ...], distribution: AddressDistribution) -> None:
             if torch.is_grad_enabled():
-                addresses.append(distribution.log_weights.exp())
+                addresses.append(distribution.log_weights)
 
+        assert isinstance(self.model, NTM), "only a memory has addresses"
         watch = self.model.scheme.register_forward_hook(keep)
         try:
             yield addresses

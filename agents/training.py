@@ -178,7 +178,10 @@ class Training:
         if self.solved is None and goal.exact >= SOLVED:
             self.solved = self.curve[-1]
         length = curriculum.length
-        curriculum.record(present.exact, progress.update - self.begun)
+        if self.solved is None:
+            curriculum.record(present.exact, progress.update - self.begun)
+        else:  # what is known of all lengths is made sure at all lengths
+            curriculum.length = self.config.max_length
         if curriculum.length > length or goal.accuracy >= self.best + PROGRESS:
             self.best, self.improved = max(self.best, goal.accuracy), progress.update
         self.hopeful |= present.accuracy >= HOPEFUL

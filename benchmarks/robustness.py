@@ -83,6 +83,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "soft": {"access": "soft"},
     "no gates": {"gated": False},
     "no annealing": CONSTANT,
+    "entropy alone": {"evenness_share": 0.0},
     "no soft attempts": {"soft_after": 0},
     "no bars": {"barred_share": 0.0},
     "no restarts": {"restart_after": 0, "max_updates": 800},

@@ -105,6 +105,17 @@ def entropy(log_weights: Tensor) -> Tensor:
     return -(log_weights.exp() * finite).sum(dim=-1)
 
 
+def evenness(log_weights: Tensor) -> Tensor:
+    """Mean log-probability of the candidates that have any, in nats, (..., S) -> (...); the others are of weight -inf.
+
+    Minus log S where all S are alike, and lower without end as one is given up. As a bonus it pulls as the entropy does
+    while a choice is open, but the entropy's pull fades with the probability of what is given up, and this one stays:
+    what is drawn hardly ever can still be found to pay.
+    """
+    possible = log_weights > -torch.inf
+    return torch.where(possible, log_weights, 0.0).sum(dim=-1) / possible.sum(dim=-1)
+
+
 def usage_entropy(uses: Tensor) -> Tensor:
     """Entropy in nats of how often each cell is used, (..., N) -> (...): 0 for one cell alone, log N for all alike.
 

@@ -242,7 +242,8 @@ def test_hard_attempts_that_learn_nothing_give_way_to_soft_ones(config, hopeless
 
 def test_the_entropy_bonus_fades_with_exploration():
     """The objective is the loss less the share of the bonus that the stage asks for."""
-    for config in (dataclasses.replace(SMALL_AGENT, barred_share=0.0), SMALL_HARD):
+    hard = dataclasses.replace(SMALL_HARD, evenness_share=0.0)
+    for config in (dataclasses.replace(SMALL_AGENT, barred_share=0.0), hard):
         learner = make_learner(config)
         bonus = []
         for exploration in (1.0, 0.5, 0.0):
@@ -250,6 +251,23 @@ def test_the_entropy_bonus_fades_with_exploration():
             bonus.append(float((batch.metrics["loss"] - batch.loss + batch.metrics["baseline_loss"]).detach()))
         assert bonus[0] == pytest.approx(config.entropy_coef * float(batch.metrics["entropy"]), rel=1e-3)
         assert bonus == pytest.approx([bonus[0], bonus[0] / 2, 0], abs=1e-6)
+
+
+def test_a_share_of_the_entropy_bonus_is_one_for_evenness():
+    """The controller silent, all choices are alike but near cell 0, where moves meet: by hand, in between."""
+    (back, stay, on, home), losses = torch.tensor([1.0, 2.0, 3.0, 4.0]).softmax(dim=-1), {}
+    for share in (0.0, 0.25, 1.0):
+        learner = make_learner(dataclasses.replace(SMALL_HARD, evenness_share=share, entropy_coef=0.5))
+        with torch.no_grad():
+            learner.model.address_layer.weight.zero_()
+            learner.model.address_layer.bias[:] = torch.tensor([1.0, 2.0, 3.0, 4.0, -100.0])
+        batch = learner.batch(Stage(1), generators())
+        losses[share] = float((batch.loss - batch.metrics["loss"] - batch.metrics["baseline_loss"]).detach())
+    assert losses[0.0] == pytest.approx(-0.5 * float(batch.metrics["entropy"]), rel=1e-4)
+    assert losses[0.25] == pytest.approx(0.75 * losses[0.0] + 0.25 * losses[1.0], rel=1e-4)
+    cells = [[back, stay + home, on], [back + home, stay, on], [back, stay, on, home]]  # the first, the second, others
+    means = [-0.5 * float(torch.stack(cell).log().mean()) for cell in cells]
+    assert min(means) < losses[1.0] < max(means)
 
 
 ABSOLUTE_AGENT = dataclasses.replace(SMALL_AGENT, env="hardmem/CopyRandomAccess-v0")

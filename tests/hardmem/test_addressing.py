@@ -11,6 +11,7 @@ from hardmem.addressing import (
     content_weights,
     dense,
     entropy,
+    evenness,
     head_moves,
     interpolate,
     location_weights,
@@ -342,3 +343,14 @@ def test_the_entropy_of_use_lets_single_choices_be_sure():
     apart, alike = torch.eye(2), torch.tensor([[1.0, 0], [1, 0]])
     torch.testing.assert_close(usage_entropy(apart.sum(dim=0)), torch.tensor(math.log(2)))
     assert usage_entropy(alike.sum(dim=0)) == 0
+
+
+def test_evenness_by_hand():
+    """The mean over three candidates that can be, not the fourth; its slope at what is hardly likely does not fade."""
+    logits = torch.tensor([[0.0, 0.0, 0.0, -INF], [0.0, -50.0, -INF, -INF]], dtype=torch.float64, requires_grad=True)
+    log_weights = logits.log_softmax(dim=-1)
+    torch.testing.assert_close(evenness(log_weights), torch.tensor([-math.log(3), -25.0], dtype=torch.float64))
+    (slope,) = torch.autograd.grad(evenness(log_weights)[1], logits, retain_graph=True)
+    torch.testing.assert_close(slope[1], torch.tensor([-0.5, 0.5, 0, 0], dtype=torch.float64))
+    (slope,) = torch.autograd.grad(entropy(log_weights)[1], logits)
+    assert slope.abs().max() < 1e-15
