@@ -39,6 +39,7 @@ class Stage(NamedTuple):
         exploration: share of the entropy bonus still paid: 1 until the task is solved, from there falling to 0.
         shortest: problem to draw, unless the configuration's is longer still.
         second: whether the attempt goes a learner's second way; attempts take turns.
+        turn: how often both ways were tried before, from 0.
     """
 
     length: int
@@ -46,6 +47,7 @@ class Stage(NamedTuple):
     exploration: float = 1.0
     shortest: int = 1
     second: bool = False
+    turn: int = 0
 
     def lengths(self, min_length: int) -> tuple[int, int]:
         """Shortest and longest problem to draw where the configuration asks for so many symbols at least."""

@@ -171,7 +171,8 @@ class SequenceLearner(Learner):
             if self.by_moves:
                 share = config.evenness_share
                 uncertainty = (1 - share) * uncertainty + share * evenness(torch.cat(addresses)).mean()
-            objective = loss - self.entropy_weight(stage) * uncertainty + judged.critic_loss
+            bonus = (1 + stage.turn) * self.entropy_weight(stage) * uncertainty
+            objective = loss - bonus + judged.critic_loss
             metrics |= {"entropy": record.entropy.mean().detach(), "baseline_loss": judged.critic_loss.detach()}
             metrics["explained_variance"] = explained_variance(judged.value, judged.returns, always)
         if self.by_number:

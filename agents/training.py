@@ -156,7 +156,11 @@ class Training:
         if self.solved is not None:
             finishing = (update + 1 - self.solved.update) / self.config.finish_updates
         shortest, longest = self.curriculum.drawn(update - self.begun)
-        return Stage(longest, update - self.begun, 1 - finishing, shortest, self.second)
+        return Stage(longest, update - self.begun, 1 - finishing, shortest, self.second, self._turn())
+
+    def _turn(self) -> int:
+        """How often both ways of a learner were tried before the present attempt."""
+        return (self.progress.attempt - 1) // 2
 
     def _validate(self, metrics: dict[str, float]) -> Progress:
         """Examine the learner greedily, at all lengths and at those drawn now; add to the curve."""
@@ -199,7 +203,7 @@ class Training:
             enough = soft_after // 2 if present.accuracy < HOPELESS else soft_after
             if update - self.begun >= enough:
                 return True
-        patience = self.config.restart_after << (self.progress.attempt - 1) // 2
+        patience = self.config.restart_after << self._turn()
         return update - self.improved >= patience
 
     def _start_anew(self) -> None:

@@ -253,6 +253,25 @@ def test_the_entropy_bonus_fades_with_exploration():
         assert bonus == pytest.approx([bonus[0], bonus[0] / 2, 0], abs=1e-6)
 
 
+@pytest.mark.parametrize(("config", "weights"), [(SMALL_AGENT, [1, 1, 1]), (SMALL_HARD, [1, 2, 3])])
+def test_models_are_less_sure_at_every_turn(config, weights):
+    """When both ways failed, the bonus is twice what it was, then three times; an agent's is as before."""
+    losses = []
+    for turn in range(3):
+        batch = make_learner(config).batch(Stage(3, turn=turn), generators())
+        losses.append(float((batch.loss - batch.metrics["loss"] - batch.metrics["baseline_loss"]).detach()))
+    assert losses == pytest.approx([weight * losses[0] for weight in weights], rel=1e-3)
+
+
+@pytest.mark.parametrize("config", [SMALL_AGENT, SMALL_HARD])
+def test_what_is_solved_is_finished_at_all_lengths(config, monkeypatch):
+    """However short the problems were that solved it."""
+    monkeypatch.setattr(training_module, "SOLVED", 0)
+    training = Training(dataclasses.replace(config, start_length=1, eval_every=1))
+    assert [training._stage().length, training.update() and training._stage().length] == [1, 3]
+    assert not training.done()
+
+
 def test_a_share_of_the_entropy_bonus_is_one_for_evenness():
     """The controller silent, all choices are alike but near cell 0, where moves meet: by hand, in between."""
     (back, stay, on, home), losses = torch.tensor([1.0, 2.0, 3.0, 4.0]).softmax(dim=-1), {}
