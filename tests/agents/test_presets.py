@@ -15,7 +15,7 @@ from hardmem.agents.training import Training, make_learner
 from hardmem.envs import ENVIRONMENTS
 from hardmem.tasks import TASKS
 
-FEW = {"num_envs": 16, "eval_problems": 4, "max_updates": 1}
+FEW = {"num_envs": 64, "eval_problems": 4, "max_updates": 1}
 
 
 def test_presets_are_of_what_there_is():
