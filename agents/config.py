@@ -66,7 +66,8 @@ class TrainConfig:
     entropy_updates: int = 200
     """Updates until the entropy bonus has its final weight; 0 to give it from the first."""
     spread_coef: float = 0.1
-    """Weight of a bonus for spreading a sequence over many cells, nats, where heads name cells by number."""
+    """Weight of a bonus for spreading a sequence over many cells. Where heads name cells by number: the entropy of how
+    often each is used, nats. Where an agent's heads move: what it writes to empty cells, counted in right answers."""
     eval_every: int = 5
     """Updates between two validations (and log entries)."""
     eval_problems: int = 200
@@ -130,10 +131,6 @@ class AgentConfig(TrainConfig):
     always obeyed."""
     num_envs: int = 512
     """Episodes per update, a multiple of group_size."""
-    entropy_coef: float = 0.01
-    barred_share: float = 0.125
-    """Share of problems, in [0, 1], in which heads of a tape may not jump home until the task is solved: a jump is
-    found before the steps that would do better. Every second attempt bars half."""
 
     def __post_init__(self) -> None:
         """Check what the base class does, and the sizes of this one."""
@@ -141,8 +138,6 @@ class AgentConfig(TrainConfig):
         check_at_least_one(self, "hidden_size", "num_cells", "cell_width", "num_envs")
         if self.num_envs % self.group_size:
             raise ValueError(f"num_envs must be a multiple of group_size={self.group_size}, got {self.num_envs}")
-        if not 0 <= self.barred_share <= 1:
-            raise ValueError(f"barred_share must be in [0, 1], got {self.barred_share}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,6 +234,9 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+RETIRED = frozenset({"barred_share"})
+"""Fields of configurations written before, which say nothing any more."""
+
 KINDS: dict[str, type[TrainConfig]] = {"agent": AgentConfig, "sequence": SequenceConfig}
 
 
@@ -254,7 +252,7 @@ def from_json(text: str) -> TrainConfig:
     Raises:
         ValueError: if it is not one.
     """
-    fields = json.loads(text)
+    fields = {name: value for name, value in json.loads(text).items() if name not in RETIRED}
     kind: Any = fields.pop("kind", None)
     if kind not in KINDS:
         raise ValueError(f"a configuration must be of a kind among {sorted(KINDS)}, got {kind!r}")

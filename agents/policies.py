@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,8 @@ class Policy(nn.Module):
         answer_apart: whether the last factor, the answer, starts from a tanh layer of its own on the present
             observation, and reaches the body through a gate that is shut at first. For heads that name cells by
             number: there the body has every single cell to learn, and would pull the answer along.
+        first_cells: what the observation itself says of the first factors, beside the body: weights of their
+            logits that learn, (choices, O), as of `hardmem.agents.first_cells`. None for nothing.
 
     Raises:
         ValueError: if the body is unknown.
@@ -47,6 +50,7 @@ class Policy(nn.Module):
         *,
         gated: bool = True,
         answer_apart: bool = False,
+        first_cells: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.num_actions = list(num_actions)
@@ -54,6 +58,7 @@ class Policy(nn.Module):
         hidden_size = self.body.hidden_size
         self.answer_layer = nn.Linear(observation_size, hidden_size) if answer_apart else None
         self.answer_gate = nn.Parameter(torch.zeros(())) if answer_apart else None
+        self.first_cells = None if first_cells is None else nn.Parameter(first_cells)
         self.head = nn.Linear(hidden_size, sum(num_actions))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -79,12 +84,22 @@ class Policy(nn.Module):
             features, hidden = self.body(observation, hidden, generator, greedy=greedy)
         else:
             features, hidden = self.body(observation, hidden)
-        factors = list(self.head(features).split(self.num_actions, dim=-1))
+        logits = self.head(features)
+        if self.first_cells is not None:
+            leads = F.linear(observation, self.first_cells)
+            logits = logits + F.pad(leads, (0, logits.shape[-1] - leads.shape[-1]))
+        factors = list(logits.split(self.num_actions, dim=-1))
         if self.answer_layer is not None:
             seen = self.answer_layer(observation).tanh() + self.answer_gate * features
             size = self.num_actions[-1]
             factors[-1] = F.linear(seen, self.head.weight[-size:], self.head.bias[-size:])
         return [logits.log_softmax(dim=-1) for logits in factors], features, hidden
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """A policy that was saved before there were first cells has none that count."""
+        if self.first_cells is not None:
+            state_dict.setdefault(prefix + "first_cells", torch.zeros_like(self.first_cells))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def own_choices(self, hidden: Hidden) -> AccessRecord | None:
         """What the body itself chose on the way to this state, fields (B, H); None where it has nothing to choose."""
@@ -92,7 +107,12 @@ class Policy(nn.Module):
 
 
 def make_policy(
-    config: AgentConfig, observation_size: int, num_actions: Sequence[int], *, answer_apart: bool = False
+    config: AgentConfig,
+    observation_size: int,
+    num_actions: Sequence[int],
+    *,
+    answer_apart: bool = False,
+    first_cells: Tensor | None = None,
 ) -> Policy:
     """The policy that a configuration names; an NTM's answer is never apart, it comes from cells of its own.
 
@@ -111,7 +131,15 @@ def make_policy(
             addressing=config.addressing,
         )
     apart = answer_apart and isinstance(body, str)
-    return Policy(observation_size, num_actions, body, config.hidden_size, gated=config.gated, answer_apart=apart)
+    return Policy(
+        observation_size,
+        num_actions,
+        body,
+        config.hidden_size,
+        gated=config.gated,
+        answer_apart=apart,
+        first_cells=first_cells,
+    )
 
 
 def choose(

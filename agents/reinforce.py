@@ -9,18 +9,16 @@ import torch
 from torch import Tensor
 
 from hardmem.access import AccessRecord
-from hardmem.addressing import HOME, usage_entropy
+from hardmem.addressing import usage_entropy
 from hardmem.agents.config import AgentConfig
 from hardmem.agents.estimates import Estimate, Played
+from hardmem.agents.first_cells import first_cells
 from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage, explained_variance
 from hardmem.agents.policies import Policy, among_legal, choose, joined, make_policy, side_by_side
 from hardmem.envs import ENVIRONMENTS, Dynamics, State, make_dynamics
 from hardmem.envs.interfaces import RandomAccess, Tape
 from hardmem.envs.state import Script
 from hardmem.estimators import cost_to_go
-
-BARRED_SECOND = 0.5
-"""Share of problems in which every second attempt bars the jump home, if any do: what needs no jump is learned then."""
 
 
 class Rollout(NamedTuple):
@@ -34,6 +32,7 @@ class Rollout(NamedTuple):
         spread: over how many cells an episode spreads its addresses, nats, (B, H): their `usage_entropy`.
             None where heads move and do not name a cell.
         state: of the environment at the end.
+        filled: how many empty cells were written to, (T, B) float; None where it was not asked for.
     """
 
     record: AccessRecord
@@ -44,6 +43,7 @@ class Rollout(NamedTuple):
     state: State
     log_weights: Tensor | None = None
     answers: Tensor | None = None
+    filled: Tensor | None = None
 
 
 def collect(
@@ -56,7 +56,7 @@ def collect(
     masked: bool = False,
     strata: int = 1,
     keep: bool = False,
-    barred: int = 0,
+    fills: bool = False,
 ) -> Rollout:
     """Play episodes from start to end; the choices keep their gradients unless they are off.
 
@@ -69,21 +69,17 @@ def collect(
         masked: whether to choose among what the rules call worth choosing, `dynamics.legal`, alone.
         strata: K, to draw the copies of a problem from different parts of every distribution.
         keep: whether to keep the probabilities of all choices, and what each answer would have earned.
-        barred: the first so many episodes are played without the jump home, where heads move on a tape.
+        fills: whether to count the empty cells that are written to.
     """
     state, observation = start
+    occupied, filled = occupied_cells(state), []
     hidden = policy.initial_hidden(len(state.clock))
     records, rewards, features, masks, log_weights, answers = [], [], [], [], [], []
     by_number, uses = isinstance(dynamics.interface, RandomAccess), observation.new_zeros(())
-    allowed = steps_alone(dynamics, len(state.clock), barred) if barred else None
     for _ in range(dynamics.max_steps):
         log_probs, body_features, hidden = policy(observation, hidden, choices, greedy=greedy)
         if masked:
             log_probs = among_legal(log_probs, dynamics.legal(state))
-        if allowed is not None:
-            log_probs[: dynamics.num_heads] = among_legal(
-                log_probs[: dynamics.num_heads], [allowed] * dynamics.num_heads
-            )
         record = choose(log_probs, choices, greedy=greedy, strata=strata)
         masks.append(state.running)
         if keep:
@@ -92,8 +88,12 @@ def collect(
         if by_number:
             weights = torch.stack(log_probs[: dynamics.num_heads], dim=1).exp()  # (B, H, N)
             uses = uses + weights * state.running[:, None, None]
+        clock = state.clock
         state, step = dynamics.step(state, record.index)
         observation = step.observation
+        if fills:
+            before, occupied = occupied, occupied_cells(state)
+            filled.append((occupied - before).clamp(min=0) * (state.clock > clock))
         records.append(joined(record, policy.own_choices(hidden)))
         rewards.append(step.reward)
         features.append(body_features)
@@ -101,24 +101,23 @@ def collect(
     index, log_prob, entropy = (torch.stack(field) for field in zip(*records, strict=True))
     record = AccessRecord(index, log_prob * mask.unsqueeze(-1), entropy * mask.unsqueeze(-1))
     spread = usage_entropy(uses) if by_number else None
-    kept = (torch.stack(log_weights), torch.stack(answers)) if keep else (None, None)
-    return Rollout(record, torch.stack(rewards), torch.stack(features), mask, spread, state, *kept)
+    return Rollout(
+        record,
+        torch.stack(rewards),
+        torch.stack(features),
+        mask,
+        spread,
+        state,
+        log_weights=torch.stack(log_weights) if keep else None,
+        answers=torch.stack(answers) if keep else None,
+        filled=torch.stack(filled).float() if fills else None,
+    )
 
 
-def steps_alone(dynamics: Dynamics, num_envs: int, barred: int) -> Tensor | None:
-    """Where heads may go if the first `barred` episodes know no jump home, (B, moves) bool; None if there is no jump.
-
-    From a policy that moves at random, home is the likeliest place of what was written and of the next reading: the
-    jump is the first move that pays, and once it is sure, steps that would find more are not tried again. Episodes
-    without it learn what steps can do, and all others take it over, for the weights are the same.
-    """
-    if not isinstance(dynamics.interface, Tape) or HOME not in dynamics.interface.table.moves:
-        return None
-    jump = dynamics.interface.table.moves.index(HOME)
-    episode = torch.arange(num_envs, device=dynamics.device).unsqueeze(1)
-    move = torch.arange(dynamics.interface.num_actions, device=dynamics.device)
-    allowed: Tensor = (episode >= barred) | (move != jump)
-    return allowed
+def occupied_cells(state: State) -> Tensor:
+    """How many cells hold something, (B,)."""
+    occupied: Tensor = (state.memory.codes() > 0).sum(dim=1)
+    return occupied
 
 
 def answer_rewards(dynamics: Dynamics, state: State, action: Tensor) -> Tensor:
@@ -197,6 +196,7 @@ class AgentLearner(PolicyLearner):
             dynamics.observation_size,
             dynamics.num_actions,
             answer_apart=isinstance(dynamics.interface, RandomAccess) and dynamics.emit == "symbol",
+            first_cells=first_cells(dynamics),
         )
         own_cells = config.policy == "ntm"
         self.estimate = Estimate(
@@ -246,12 +246,9 @@ class AgentLearner(PolicyLearner):
             self._at_lengths = (lengths, self.dynamics(lengths[1], lengths[0]))
         config, dynamics = self.config, self._at_lengths[1]
         start = dynamics.reset(config.num_envs, generators.problems, group_size=config.group_size)
-        barred = 0
-        if stage.exploration == 1:  # once the task is solved all episodes are as they will be
-            share = max(config.barred_share, BARRED_SECOND if stage.second and config.barred_share else 0)
-            barred = int(share * config.num_envs) // config.group_size * config.group_size
         keep = self.estimate.needs_log_weights
-        rollout = self._play(dynamics, start, generators.choices, keep=keep, barred=barred)
+        fills = isinstance(dynamics.interface, Tape) and config.spread_coef > 0 and stage.exploration > 0
+        rollout = self._play(dynamics, start, generators.choices, keep=keep, fills=fills)
         compared = self.baseline.judges_by == "greedy"
         problems = config.num_envs // config.group_size
 
@@ -260,15 +257,20 @@ class AgentLearner(PolicyLearner):
                 return self._problem_features(dynamics, rollout)
             return self._greedy_cost_to_go(dynamics, rollout) if kind == "greedy" else rollout.features.detach()
 
-        answers = None if rollout.answers is None else -rollout.answers
-        return self.learn(
-            Played(rollout.record, -rollout.reward, rollout.mask, rollout.log_weights, answers),
+        cost, answers = -rollout.reward, None if rollout.answers is None else -rollout.answers
+        if rollout.filled is not None:
+            bonus = config.spread_coef * stage.exploration * rollout.filled / rollout.state.script.num_answers
+            cost, answers = cost - bonus, None if answers is None else answers - bonus.unsqueeze(-1)
+        batch = self.learn(
+            Played(rollout.record, cost, rollout.mask, rollout.log_weights, answers),
             features,
             stage,
             steps=(config.num_envs + problems * compared) * dynamics.max_steps,
             greedy_rollouts=problems * compared,
             spread=rollout.spread,
         )
+        batch.metrics["return"] = rollout.reward.sum(dim=0).mean()  # of the task alone
+        return batch
 
     def _play(
         self,
@@ -278,12 +280,12 @@ class AgentLearner(PolicyLearner):
         *,
         greedy: bool = False,
         keep: bool = False,
-        barred: int = 0,
+        fills: bool = False,
     ) -> Rollout:
         masked, strata = self.config.mask_actions, 1 if greedy else self.estimate.strata
         return collect(
             dynamics, self.policy, start, choices,
-            greedy=greedy, masked=masked, strata=strata, keep=keep, barred=barred,
+            greedy=greedy, masked=masked, strata=strata, keep=keep, fills=fills,
         )  # fmt: skip
 
     def _problem_features(self, dynamics: Dynamics, rollout: Rollout) -> Tensor:

@@ -211,9 +211,8 @@ class Training:
 
         A policy that is sure of a shortcut does not leave it, and whether it falls into one is decided early, by the
         draws: attempts that are given up in time find a way in a few times as long as a lucky one. A learner's two ways
-        take turns: a model's hard and soft attempts, an agent's with few and with many problems barred. Fresh weights,
-        because a model that was trained with cells drawn at random learns from averages more slowly than one that was
-        not.
+        take turns: a model's hard and soft attempts. Fresh weights, because a model that was trained with cells drawn
+        at random learns from averages more slowly than one that was not.
         """
         progress = self.progress
         progress.attempt += 1

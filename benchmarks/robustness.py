@@ -73,6 +73,7 @@ CASES: dict[str, TrainConfig] = {
     "agent: Copy, 12 cells by number": dataclasses.replace(AGENT, env="hardmem/CopyRandomAccess-v0"),
     "agent: Copy, 16 cells by number": dataclasses.replace(AGENT, env="hardmem/CopyRandomAccess-v0", max_length=14),
     "agent: Copy, 64 cells by number": dataclasses.replace(AGENT, env="hardmem/CopyRandomAccess-v0", max_length=62),
+    "agent: slots, 16 cells by number": dataclasses.replace(AGENT, env="hardmem/SlotRecallRandomAccess-v0"),
     "agent: facts, 16 cells by number": dataclasses.replace(AGENT, env="hardmem/FactRecallRandomAccess-v0"),
 }
 """What is learned: sequence models on 8-bit symbols, and agents in environments."""
@@ -85,13 +86,13 @@ ARMS: dict[str, dict[str, Any]] = {
     "no annealing": CONSTANT,
     "entropy alone": {"evenness_share": 0.0},
     "no soft attempts": {"soft_after": 0},
-    "no bars": {"barred_share": 0.0},
+    "no spreading": {"spread_coef": 0.0},
     "no restarts": {"restart_after": 0, "max_updates": 800},
     "soft updates first": {**CONSTANT, "soft_after": 0, "soft_updates": 300},
-    "none of these": {**CONSTANT, "barred_share": 0.0, "gated": False, "restart_after": 0, "max_updates": 800},
+    "none of these": {**CONSTANT, "spread_coef": 0.0, "gated": False, "restart_after": 0, "max_updates": 800},
 }
-"""What is changed. Agents have no soft attempts and no soft twin, models no bars: an arm leaves out whom it cannot
-change. Where nothing is restarted no attempt is soft, either."""
+"""What is changed. Agents have no soft attempts and no soft twin, and models whose heads move are not asked to spread:
+an arm leaves out whom it cannot change. Where nothing is restarted no attempt is soft, either."""
 
 
 def configured(case: str, arm: str, seed: int) -> TrainConfig | None:
@@ -100,6 +101,8 @@ def configured(case: str, arm: str, seed: int) -> TrainConfig | None:
     changes = {name: value for name, value in ARMS[arm].items() if hasattr(config, name)}
     soft_arm = "soft" in arm  # part of what it changes is there in agents, too
     if (isinstance(config, AgentConfig) and soft_arm) or (ARMS[arm] and not changes):
+        return None
+    if isinstance(config, SequenceConfig) and arm == "no spreading" and beyond(config):
         return None
     return dataclasses.replace(config, **changes, seed=seed)
 

@@ -16,6 +16,12 @@ def test_json_gives_back_the_same_configuration(config):
     assert from_json(to_json(config)) == config
 
 
+def test_a_configuration_of_before_is_read():
+    """A field that says nothing any more is passed over."""
+    text = to_json(AgentConfig(seed=3)).replace('"seed": 3', '"seed": 3, "barred_share": 0.125')
+    assert from_json(text) == AgentConfig(seed=3)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

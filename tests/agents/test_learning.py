@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from hardmem.access import ACCESS, DRAWN
-from hardmem.addressing import HOME
 from hardmem.agents import AgentConfig, SequenceConfig, train
 from hardmem.agents import training as training_module
 from hardmem.agents.compare import METHODS
+from hardmem.agents.first_cells import ODDS, spread_out
 from hardmem.agents.learner import Generators, Stage
 from hardmem.agents.progress import Progress
-from hardmem.agents.reinforce import collect, steps_alone
+from hardmem.agents.reinforce import collect
 from hardmem.agents.sequence import SequenceLearner, bits_per_sequence
 from hardmem.agents.training import NonFiniteError, Training, examine, make_learner
 from hardmem.tasks import TASKS
@@ -242,8 +242,7 @@ def test_hard_attempts_that_learn_nothing_give_way_to_soft_ones(config, hopeless
 
 def test_the_entropy_bonus_fades_with_exploration():
     """The objective is the loss less the share of the bonus that the stage asks for."""
-    hard = dataclasses.replace(SMALL_HARD, evenness_share=0.0)
-    for config in (dataclasses.replace(SMALL_AGENT, barred_share=0.0), hard):
+    for config in (SMALL_AGENT, dataclasses.replace(SMALL_HARD, evenness_share=0.0)):
         learner = make_learner(config)
         bonus = []
         for exploration in (1.0, 0.5, 0.0):
@@ -382,40 +381,104 @@ def test_a_chain_has_at_least_two_facts(monkeypatch):
     assert lengths == [(2, 2), (2, 3), (2, 4)]
 
 
-def test_barred_episodes_know_no_jump_home():
-    """The first of a batch take one of the other moves, each as likely as among themselves; all others are as ever."""
-    learner, streams = make_learner(SMALL_AGENT), generators()
-    dynamics = learner.dynamics(3)
-    home = dynamics.interface.table.moves.index(HOME)
-    rollout = collect(
-        dynamics, learner.policy, dynamics.reset(64, streams.problems), streams.choices, keep=True, barred=16
+@pytest.mark.parametrize("env", ["Copy-v0", "FactRecall-v0"])
+def test_empty_cells_that_are_written_to_are_counted(env):
+    """Against a count of its own, step by step: something is shown, the cell is empty, and the input goes on."""
+    learner, streams = (
+        make_learner(dataclasses.replace(SMALL_AGENT, env=f"hardmem/{env}")),
+        generators(),
     )
-    jumps = rollout.record.index[..., 0] == home  # (T, B)
-    assert not jumps[:, :16].any()
-    assert jumps[:, 16:].any()
-    weights = rollout.log_weights[..., 0, : dynamics.num_actions[0]].exp()  # (T, B, M); the first policy is uniform
-    assert weights[:, :16, home].max() == 0
-    torch.testing.assert_close(weights[:, :16].max(), torch.tensor(1 / 3))
-    torch.testing.assert_close(weights[:, 16:], torch.full_like(weights[:, 16:], 1 / 4))
+    dynamics = learner.dynamics(3)
+    start = dynamics.reset(32, streams.problems)
+    again = dynamics.begin(type(start[0].script)(*(field.clone() for field in start[0].script)))
+    rollout = collect(dynamics, learner.policy, start, streams.choices, fills=True)
+    for action, filled in zip(rollout.record.index, rollout.filled, strict=True):
+        counts = (action[:, 1] > 0) & (again.under[:, 0] == 0) & (again.shown > 0) & again.running
+        if dynamics.self_paced:
+            counts = counts & (action[:, 2] > 0)
+        torch.testing.assert_close(filled, counts.float())
+        again, _ = dynamics.step(again, action)
+    assert rollout.filled.sum() > 32
+    assert collect(dynamics, learner.policy, dynamics.reset(4), streams.choices).filled is None
 
 
-def test_episodes_are_barred_until_the_task_is_solved(monkeypatch):
-    """Whole groups: an eighth of all, in every second attempt half; none once it is solved, or where nothing jumps."""
-    asked = []
+def test_filling_empty_cells_pays_until_the_task_is_solved(monkeypatch):
+    """A share of a right answer each, less as exploration ends; the return that is told is the task's alone."""
+    learner, costs = make_learner(SMALL_AGENT), []
+    rollouts, learn = [], learner.learn
 
-    def spy(*arguments, barred=0, **keywords):
-        asked.append(barred)
-        return collect(*arguments, barred=barred, **keywords)
+    def spy(played, *arguments, **keywords):
+        costs.append(played.cost)
+        return learn(played, *arguments, **keywords)
 
-    monkeypatch.setattr("hardmem.agents.reinforce.collect", spy)
-    learner = make_learner(SMALL_AGENT)
-    for exploration in (1.0, 0.9):
-        learner.batch(Stage(3, 0, exploration), generators())
-    make_learner(dataclasses.replace(SMALL_AGENT, barred_share=0.0)).batch(Stage(3), generators())
-    learner.batch(Stage(3, second=True), generators())
-    assert asked == [16, 0, 0, 64]
-    by_number = make_learner(dataclasses.replace(SMALL_AGENT, env="hardmem/CopyRandomAccess-v0")).dynamics(3)
-    assert steps_alone(by_number, 64, 16) is None
+    def watched(*arguments, **keywords):
+        rollouts.append(collect(*arguments, **keywords))
+        return rollouts[-1]
+
+    monkeypatch.setattr("hardmem.agents.reinforce.collect", watched)
+    monkeypatch.setattr(learner, "learn", spy)
+    for exploration in (1.0, 0.5, 0.0):
+        batch = learner.batch(Stage(3, 0, exploration), generators())
+        played, bonus = rollouts[-1], 0
+        if exploration:
+            bonus = 0.1 * exploration * played.filled / played.state.script.num_answers
+        torch.testing.assert_close(costs[-1], -played.reward - bonus)
+        assert batch.metrics["return"] == played.reward.sum(dim=0).mean()
+    assert rollouts[0].filled.sum() > 0
+    assert rollouts[2].filled is None
+    learner.config = dataclasses.replace(SMALL_AGENT, spread_coef=0.0)
+    learner.batch(Stage(3), generators())
+    make_learner(ABSOLUTE_AGENT).batch(Stage(3), generators())
+    assert [rollout.filled for rollout in rollouts[3:]] == [None, None]
+
+
+def test_what_is_shown_has_a_first_cell():
+    """Where a head chooses its cell by what is shown: each number of a file has its own, and the likeliest by ODDS."""
+    learner = make_learner(AgentConfig(env="hardmem/SlotRecallRandomAccess-v0", max_length=3, num_envs=8))
+    dynamics = learner.dynamics(3)
+    observation = torch.zeros(17, dynamics.observation_size)
+    observation[torch.arange(17), torch.arange(17)] = 1  # a cue of no number, then of numbers 1 to 16
+    address = learner.policy(observation, ())[0][0].exp()
+    likeliest, cell = address.max(dim=1)
+    torch.testing.assert_close(address[0], torch.full((16,), 1 / 16))
+    torch.testing.assert_close(likeliest[1:], torch.full((16,), ODDS / (ODDS + 1)))
+    assert sorted(cell[1:].tolist()) == list(range(16))
+    other = torch.zeros(1, dynamics.observation_size)
+    other[:, dynamics.parts["position"].stop - 1] = 1
+    torch.testing.assert_close(learner.policy(other, ())[0][0].exp(), address[:1])
+    assert make_learner(SMALL_AGENT).policy.first_cells is None, "moves lead somewhere by themselves"
+
+
+def test_a_policy_saved_before_there_were_first_cells_is_as_it_was():
+    """It is loaded without: at the start, all cells alike."""
+    learner = make_learner(ABSOLUTE_AGENT)
+    saved = learner.state_dict()
+    del saved["policy.first_cells"]
+    learner.load_state_dict(saved)
+    observation = learner.dynamics(3).reset(2, generators().problems)[1]
+    torch.testing.assert_close(learner.policy(observation, ())[0][0].exp(), torch.full((2, 5), 1 / 5))
+
+
+def test_every_cell_has_a_next_one():
+    """Where a head moves on from where it is: each head's likeliest moves lead round all cells, and from its own."""
+    learner = make_learner(dataclasses.replace(SMALL_AGENT, env="hardmem/QueueRandomAccess-v0"))
+    dynamics = learner.dynamics(3)
+    num_cells, first = dynamics.num_cells, dynamics.parts["position"].start
+    observation = torch.zeros(num_cells, dynamics.observation_size)
+    observation[torch.arange(num_cells), first + num_cells + torch.arange(num_cells)] = 1  # the second head's
+    one, two = learner.policy(observation, ())[0][:2]
+    assert one.std() < 1e-6
+    torch.testing.assert_close(two.max(dim=1).values.exp(), torch.full((num_cells,), ODDS / (ODDS + 1)))
+    cell, seen = 0, set()
+    for _ in range(num_cells):
+        cell = int(two[cell].argmax())
+        seen.add(cell)
+    assert (cell, len(seen)) == (0, num_cells)
+
+
+def test_symbols_share_cells_as_evenly_as_can_be():
+    """Seven symbols on three cells: two or three each."""
+    assert sorted(spread_out(7, 3).bincount(minlength=3).tolist()) == [2, 2, 3]
 
 
 def test_choices_after_the_end_carry_no_gradient():

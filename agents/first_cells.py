@@ -1,0 +1,50 @@
+"""First cells: where heads that name cells by number go before they have learned anything."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from hardmem.envs import Dynamics
+from hardmem.envs.interfaces import RandomAccess
+
+ODDS = 10.0
+"""How much likelier a first cell is than all others together."""
+
+
+def first_cells(dynamics: Dynamics) -> Tensor | None:
+    """A random hash of what is observed to cells, as weights of address logits, (H N, O); None where heads move.
+
+    From a policy that names all N cells alike, what is shown twice leads to the same cell once in N times, and no
+    reward tells which of two rules is the better one. With a hash it does from the first update on, whatever cell that
+    is; what is left to learn is what of the observation counts, and who has to give way where two share a cell.
+
+    Where a head chooses its cell by what is shown (`move-answer-write`), every symbol of every channel but the blank
+    has a cell, all cells as often as can be. Where it moves on from where it is, every cell has the next one on a
+    random round through all cells. All else weighs nothing at first. Drawn from torch's global generator, as all
+    initial weights are.
+    """
+    if not isinstance(dynamics.interface, RandomAccess):
+        return None
+    num_heads, num_cells = dynamics.num_heads, dynamics.num_cells
+    lead = math.log(ODDS * max(num_cells - 1, 1))  # of a first cell, in logits
+    weights = torch.zeros(num_heads, num_cells, dynamics.observation_size)
+    for head, mine in enumerate(weights):
+        if dynamics.moves_first:
+            column = dynamics.parts["shown"].start
+            for size in dynamics.contents.sizes:
+                symbols = torch.arange(1, size)
+                mine[spread_out(size - 1, num_cells), column + symbols] = lead
+                column += size
+        else:
+            here = torch.randperm(num_cells)
+            mine[here.roll(-1), dynamics.parts["position"].start + head * num_cells + here] = lead
+    return weights.flatten(0, 1)
+
+
+def spread_out(size: int, num_cells: int) -> Tensor:
+    """A cell for each of so many symbols, drawn at random, (size,): no cell has two more than another."""
+    rounds = [torch.randperm(num_cells) for _ in range(-(-size // num_cells))]
+    return torch.cat(rounds)[:size]
