@@ -144,19 +144,27 @@ class Training:
         return [*gradients, *self.learner.baseline.buffers(), *self.learner.estimate.buffers()]
 
     def _learning_rate(self) -> float:
-        """Of the next update: by its number alone, so that a resumed run has it too."""
+        """Of the next update: by its number alone, so that a resumed run has it too.
+
+        Once solved it falls to a tenth: what is right at lengths never drawn is not to be shaken off by large steps.
+        """
         config, over = self.config, self.config.learning_rate_updates
-        if over == 0:
-            return config.learning_rate
-        return geometric(config.learning_rate, config.learning_rate_final, self.progress.update - self.begun, over)
+        rate = config.learning_rate
+        if over > 0:
+            rate = geometric(rate, config.learning_rate_final, self.progress.update - self.begun, over)
+        return float(rate * 0.1 ** self._finishing())
+
+    def _finishing(self) -> float:
+        """How much of the last updates will be made after the next, in [0, 1]: 0 until the task is solved."""
+        if self.solved is None:
+            return 0.0
+        return (self.progress.update + 1 - self.solved.update) / self.config.finish_updates
 
     def _stage(self) -> Stage:
         """What the next update is to draw, and how much of the entropy bonus it still gets."""
-        update, finishing = self.progress.update, 0.0
-        if self.solved is not None:
-            finishing = (update + 1 - self.solved.update) / self.config.finish_updates
+        update = self.progress.update
         shortest, longest = self.curriculum.drawn(update - self.begun)
-        return Stage(longest, update - self.begun, 1 - finishing, shortest, self.second, self._turn())
+        return Stage(longest, update - self.begun, 1 - self._finishing(), shortest, self.second, self._turn())
 
     def _turn(self) -> int:
         """How often both ways of a learner were tried before the present attempt."""

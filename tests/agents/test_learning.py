@@ -264,11 +264,16 @@ def test_models_are_less_sure_at_every_turn(config, weights):
 
 @pytest.mark.parametrize("config", [SMALL_AGENT, SMALL_HARD])
 def test_what_is_solved_is_finished_at_all_lengths(config, monkeypatch):
-    """However short the problems were that solved it."""
+    """However short the problems were that solved it; by ever smaller steps, down to a tenth at the last."""
     monkeypatch.setattr(training_module, "SOLVED", 0)
-    training = Training(dataclasses.replace(config, start_length=1, eval_every=1))
-    assert [training._stage().length, training.update() and training._stage().length] == [1, 3]
-    assert not training.done()
+    training = Training(dataclasses.replace(config, start_length=1, eval_every=1, finish_updates=4))
+    lengths, rates = [], []
+    while not training.done():
+        lengths.append(training._stage().length)
+        training.update()
+        rates.append(training.optimizer.param_groups[0]["lr"] / config.learning_rate)
+    assert lengths == [1, 3, 3, 3, 3]
+    assert rates == pytest.approx([1, 10**-0.25, 10**-0.5, 10**-0.75, 0.1])
 
 
 def test_a_share_of_the_entropy_bonus_is_one_for_evenness():
