@@ -46,8 +46,11 @@ PATIENT: dict[str, Any] = {
 }
 """For what the agent settles on too soon otherwise: more updates, and an entropy bonus that starts higher."""
 SETTINGS: dict[str, dict[str, Any]] = {
+    "hardmem/Addition-v0": PATIENT,
     "hardmem/AdditionRandomAccess-v0": PATIENT,
     "hardmem/AssociativeRecallAssociative-v0": PATIENT,
+    "hardmem/Counting-v0": PATIENT,
+    "hardmem/CountingRandomAccess-v0": PATIENT,
     "hardmem/FactRecallAssociative-v0": PATIENT,
 }
 """Training at the easiest preset where it is not the default agent's, of 400 updates; chosen on other seeds."""
