@@ -356,20 +356,25 @@ def test_what_is_drawn_is_what_its_input_builds(name):
 @pytest.mark.parametrize("preset", ["easiest", "default"])
 @pytest.mark.parametrize("name", TASKS)
 def test_without_memory_the_best_answer_earns_what_is_stated(name, preset):
-    """Nothing is shown when an answer is due, so all that is left is one answer for all: the best earns `memoryless`.
+    """All that is left is one answer to each symbol shown, or for all where nothing is: the best earns `memoryless`.
 
     Within 5 standard errors. Where that is guessing, so does every other answer.
     """
     task = make_task(name, preset)
     problem = task.draw(4000, generator=generator())
+    shown = problem.inputs[..., 0]
     if task.shows_answers:
         assert (problem.inputs[problem.mask] == 0).all()
-    answers = torch.arange(1, task.num_answers + 1).unsqueeze(1)
-    right = (problem.targets.T.unsqueeze(1) == answers).sum(dim=2) / problem.mask.sum(dim=0).unsqueeze(1)  # (B, V)
-    mean, error = right.mean(dim=0), right.std(dim=0) / 4000**0.5
-    assert abs(mean.max() - task.memoryless) < 5 * error[mean.argmax()]
+    answers = torch.arange(1, task.num_answers + 1).reshape(-1, 1, 1, 1)
+    seen = torch.arange(task.input_sizes[0] + 1).reshape(-1, 1, 1)
+    right = ((problem.targets == answers) & problem.mask & (shown == seen)).sum(dim=2)  # (V, shown, B)
+    right = right / problem.mask.sum(dim=0)
+    best = right.mean(dim=2).argmax(dim=0)  # (shown,)
+    earned = right[best, torch.arange(len(best))].sum(dim=0)  # (B,)
+    assert abs(earned.mean() - task.memoryless) < 5 * earned.std() / 4000**0.5
     if task.memoryless == 1 / task.num_answers:
-        assert ((mean - task.memoryless).abs() < 5 * error).all()
+        every = right.sum(dim=1)
+        assert ((every.mean(dim=1) - task.memoryless).abs() < 5 * every.std(dim=1) / 4000**0.5).all()
 
 
 def test_lag_pushes_the_questions_back():
