@@ -168,7 +168,7 @@ class SequenceLearner(Learner):
             judged = self.estimate(Played(record, cost, always), self.baseline, features)
             loss = judged.loss
             uncertainty = record.entropy.mean()
-            if self.by_moves:
+            if self.by_moves and draws:
                 share = config.evenness_share
                 uncertainty = (1 - share) * uncertainty + share * evenness(torch.cat(addresses)).mean()
             bonus = (1 + stage.turn) * self.entropy_weight(stage) * uncertainty
