@@ -44,12 +44,12 @@ PATIENT: dict[str, Any] = {
     "entropy_final": 0.005,
     "entropy_updates": 600,
 }
-"""For what the agent settles on too soon otherwise: more updates, and an entropy bonus that starts higher."""
+"""For what the agent settles on too soon otherwise: more updates, and an entropy bonus that falls more slowly."""
 SETTINGS: dict[str, dict[str, Any]] = {
     "hardmem/Addition-v0": PATIENT,
     "hardmem/AdditionRandomAccess-v0": PATIENT,
     "hardmem/AssociativeRecallAssociative-v0": PATIENT,
-    "hardmem/Counting-v0": PATIENT,
+    "hardmem/Counting-v0": {**PATIENT, "spread_coef": 0.0},
     "hardmem/CountingRandomAccess-v0": PATIENT,
     "hardmem/FactRecallAssociative-v0": PATIENT,
 }
