@@ -68,15 +68,15 @@ def test_methods_are_compared_at_the_sizes_of_the_task():
 def test_the_command_a_file_and_python_start_alike(tmp_path, monkeypatch, capsys):
     """Named by a flag, in a file or in Python it is the same configuration; flags win, and it is said."""
     monkeypatch.chdir(tmp_path)
-    expected = preset_of("hardmem/Reverse-v0", num_envs=16, eval_problems=4, max_updates=1)
-    few = ["--num-envs", "16", "--eval-problems", "4", "--max-updates", "1"]
+    expected = preset_of("hardmem/Reverse-v0", num_envs=64, eval_problems=4, max_updates=1)
+    few = ["--num-envs", "64", "--eval-problems", "4", "--max-updates", "1"]
     main(["train", "agent", "--env", "hardmem/Reverse-v0", *few])
     assert load("runs/train-1")[1] == expected
     assert capsys.readouterr().out.startswith("preset of hardmem/Reverse-v0: preset=easiest, max_length=3\n")
     few_symbols = ["--num-symbols", "8", "--max-updates", "1", "--eval-problems", "4"]
     main(["train", "sequence", "--max-length", "2", *few_symbols, "--name", "copy"])
     assert "preset of" not in capsys.readouterr().out  # it was said, not preset
-    fields = 'env = "hardmem/Reverse-v0"\nnum_envs = 16\neval_problems = 4\nmax_updates = 1\n'
+    fields = 'env = "hardmem/Reverse-v0"\nnum_envs = 64\neval_problems = 4\nmax_updates = 1\n'
     Path("mine.toml").write_text('kind = "agent"\n' + fields)
     main(["train", "--config", "mine.toml", "--quiet"])
     assert load("runs/train-2")[1] == expected
