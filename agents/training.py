@@ -32,7 +32,7 @@ HOPEFUL = 0.1
 """Share of answers at the present lengths that must be right for drawn cells to have told anything at all."""
 HOPELESS = 0.03
 """Share below which half of the updates are enough to know that they have not."""
-ATTEMPT = ("begun", "best", "improved", "second", "hopeful")
+ATTEMPT = ("begun", "best", "improved", "hopeful")
 """What a `Training` knows of its present attempt."""
 
 
@@ -82,7 +82,7 @@ class Training:
         self.progress, self.curve = Progress(), list[Progress]()
         self.solved: Progress | None = None
         self.begun, self.best, self.improved = 0, 0.0, 0  # updates of the attempt's start and last progress, and that
-        self.second, self.hopeful = False, False  # whether the attempt goes the second way, and has learned anything
+        self.hopeful = False  # whether the attempt has learned anything
         self._resumed_at = time.perf_counter()
 
     def _curriculum(self) -> Curriculum:
@@ -164,7 +164,11 @@ class Training:
         """What the next update is to draw, and how much of the entropy bonus it still gets."""
         update = self.progress.update
         shortest, longest = self.curriculum.drawn(update - self.begun)
-        return Stage(longest, update - self.begun, 1 - self._finishing(), shortest, self.second, self._turn())
+        return Stage(longest, update - self.begun, 1 - self._finishing(), shortest, self._second(), self._turn())
+
+    def _second(self) -> bool:
+        """Whether the present attempt goes a learner's second way: every second one does."""
+        return self.progress.attempt % 2 == 0
 
     def _turn(self) -> int:
         """How often both ways of a learner were tried before the present attempt."""
@@ -207,7 +211,7 @@ class Training:
         Patience doubles with every second attempt, so that what needs longer gets it in the end.
         """
         update, soft_after = self.progress.update, self.learner.soft_after
-        if soft_after and not self.second and not self.hopeful:
+        if soft_after and not self._second() and not self.hopeful:
             enough = soft_after // 2 if present.accuracy < HOPELESS else soft_after
             if update - self.begun >= enough:
                 return True
@@ -225,7 +229,7 @@ class Training:
         progress = self.progress
         progress.attempt += 1
         self.begun, self.best, self.improved = progress.update, 0.0, progress.update
-        self.second, self.hopeful = not self.second, False
+        self.hopeful = False
         config = self.world.share(self.config)
         seeds = np.random.SeedSequence((config.seed, progress.attempt)).generate_state(1)
         fresh = make_learner(dataclasses.replace(config, seed=int(seeds[0])), self.device)
