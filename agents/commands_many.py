@@ -115,7 +115,8 @@ def follow_plan(folder: Path, workers: int | None, backend: str, quiet: bool) ->
     for task, part in parts.items():
         few = len(part["methods"]) <= len(COLORS)
         if not quiet:
-            wide().print(comparison_table(part, wide()) if few else sweep_table(part))
+            tables = wide()
+            tables.print(comparison_table(part, tables) if few else sweep_table(part))
         best = dict(ranked(part)[: len(COLORS)])
         picture = folder / ("learning_curves.png" if len(parts) == 1 else f"learning_curves-{slug(task)}.png")
         learning_curves(part if few else {**part, "methods": best}, picture)

@@ -22,7 +22,6 @@ from hardmem.envs.formats import Format
 from hardmem.envs.options import (
     RenderModes,
     known_autoreset_mode,
-    known_flags,
     known_render_mode,
     known_reset,
     require_start,
@@ -30,7 +29,7 @@ from hardmem.envs.options import (
 )
 from hardmem.envs.rendering import RENDER_MODES, Frame, render
 from hardmem.tasks import make_task
-from hardmem.tasks.base import at_least
+from hardmem.tasks.base import at_least, true_or_false
 
 Array = NDArray[Any]
 
@@ -78,7 +77,7 @@ class SingleEnv(gym.Env[Any, Any]):
         render_mode: str | None,
     ) -> None:
         self.render_mode = known_render_mode(render_mode, self.metadata)
-        known_flags(mask_info=mask_info)
+        true_or_false(mask_info=mask_info)
         self.mask_info = mask_info
         self.format = format
         self.observation_space = format.single_observation_space
@@ -168,7 +167,7 @@ class TaskEnv(SingleEnv):
         render_mode: str | None = None,
         **kwargs: Any,
     ) -> None:
-        known_flags(endless=endless)
+        true_or_false(endless=endless)
         self.dynamics = make_dynamics(task, **kwargs)
         self.metadata = {**self.metadata, "dials": self.dynamics.dials}
         format = Format(self.dynamics, 1, observation, action)
@@ -210,7 +209,7 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
         self.num_envs = episodes.num_envs
         self.autoreset_mode = known_autoreset_mode(autoreset_mode)
         self.render_mode = known_render_mode(render_mode, self.metadata)
-        known_flags(mask_info=mask_info)
+        true_or_false(mask_info=mask_info)
         self.mask_info = mask_info
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.format = format
@@ -362,7 +361,7 @@ class TaskVectorEnv(NativeVectorEnv, VectorEnv[Any, Any, Array]):  # directly: s
         **kwargs: Any,
     ) -> None:
         at_least(1, num_envs=num_envs)
-        known_flags(endless=endless)
+        true_or_false(endless=endless)
         self.dynamics = make_dynamics(task, **kwargs)
         self.metadata = {**TaskEnv.metadata, "dials": self.dynamics.dials}
         episodes = (EndlessEpisodes if endless else Episodes)(self.dynamics, num_envs, max_episode_steps)

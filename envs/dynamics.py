@@ -35,11 +35,11 @@ from hardmem.envs.arrays import (
 )
 from hardmem.envs.contents import Contents, Memory
 from hardmem.envs.interfaces import make_interface
-from hardmem.envs.options import known_device, known_flags
+from hardmem.envs.options import known_device
 from hardmem.envs.oracle import best_action
 from hardmem.envs.state import Hand, Script, State, Step
 from hardmem.tasks import Problem, Task
-from hardmem.tasks.base import at_least
+from hardmem.tasks.base import at_least, true_or_false
 from hardmem.tasks.dealing import Dealt
 
 ORDERS = ("answer-write-move", "move-answer-write")
@@ -110,7 +110,7 @@ class Dynamics:
         self.num_cells = task.num_cells if num_cells is None else num_cells
         self.num_heads = num_heads
         at_least(1, num_cells=self.num_cells, num_heads=num_heads)
-        known_flags(self_paced=self_paced, wiped=wiped, observable=observable)
+        true_or_false(self_paced=self_paced, wiped=wiped, observable=observable)
         self.moves_first = order == "move-answer-write"
         self.write, self.emit, self.self_paced, self.wiped = write, emit, self_paced, wiped
         self.device = known_device(device)

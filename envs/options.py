@@ -44,8 +44,8 @@ def known_autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
         raise ValueError(f"unknown autoreset_mode {mode!r}; choose one of {known}") from None
 
 
-def known_device(device: torch.device | str) -> torch.device:
-    """The device of that name.
+def known_device(device: torch.device | str, *others: str) -> torch.device:
+    """The device of that name; `others` are names that the caller knows beside.
 
     Raises:
         ValueError: if there is none here.
@@ -54,7 +54,8 @@ def known_device(device: torch.device | str) -> torch.device:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, TypeError):  # AssertionError: a build without CUDA was asked for it
-        raise ValueError(f"no device {device!r} here; choose cpu or a CUDA device that exists") from None
+        names = ", ".join([*others, "cpu"])
+        raise ValueError(f"no device {device!r} here; choose {names} or a CUDA device that exists") from None
     return found
 
 
@@ -68,17 +69,6 @@ def known_reset(options: dict[str, Any] | None, *known: str) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"unknown reset option {unknown}; choose from {sorted(known)}")
     return options or {}
-
-
-def known_flags(**flags: Any) -> None:
-    """Check flags by name.
-
-    Raises:
-        ValueError: naming the first that is neither True nor False.
-    """
-    for name, flag in flags.items():
-        if not isinstance(flag, bool):
-            raise ValueError(f"{name} must be True or False, got {flag!r}")
 
 
 def warn_if_cut(spec: EnvSpec | None, longest: int) -> None:

@@ -79,8 +79,8 @@ class Task(ABC):
         for field in dataclasses.fields(self):
             if type(field.default) is int:
                 whole(**{field.name: getattr(self, field.name)})
-            if type(field.default) is bool and not isinstance(getattr(self, field.name), bool):
-                raise ValueError(f"{field.name} must be True or False, got {getattr(self, field.name)!r}")
+            if type(field.default) is bool:
+                true_or_false(**{field.name: getattr(self, field.name)})
         at_least(1, num_symbols=self.num_symbols)
         if not 1 <= self.min_length <= self.max_length:
             raise ValueError(
@@ -260,9 +260,22 @@ def whole(**numbers: Any) -> None:
     Raises:
         ValueError: naming the first that is not a whole number.
     """
-    for name, number in numbers.items():
-        if not isinstance(number, Integral):
-            raise ValueError(f"{name} must be a whole number, got {number!r}")
+    _are(Integral, "a whole number", numbers)
+
+
+def true_or_false(**flags: Any) -> None:
+    """Check arguments by name.
+
+    Raises:
+        ValueError: naming the first that is neither True nor False.
+    """
+    _are(bool, "True or False", flags)
+
+
+def _are(kind: type, what: str, arguments: dict[str, Any]) -> None:
+    for name, argument in arguments.items():
+        if not isinstance(argument, kind):
+            raise ValueError(f"{name} must be {what}, got {argument!r}")
 
 
 def at_least(minimum: int, **numbers: int) -> None:
