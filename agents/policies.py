@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from hardmem.models.controllers import CONTROLLERS, Hidden, make_controller
 
 POLICIES = (*CONTROLLERS, "ntm")
 """Bodies by name; "ntm" has cells of its own, which it addresses by choices of its own."""
+GOES_ON = 0.9
+"""How likely a policy is to go on with an input that waits for it, before it has learned anything."""
 
 
 class Policy(nn.Module):
@@ -36,6 +39,8 @@ class Policy(nn.Module):
             number: there the body has every single cell to learn, and would pull the answer along.
         first_cells: what the observation itself says of the first factors, beside the body: weights of their
             logits that learn, (choices, O), as of `hardmem.agents.first_cells`. None for nothing.
+        pace: the factor whose choice 1 is to go on with an input that waits otherwise; it begins at `GOES_ON`. None
+            where the input does not wait.
 
     Raises:
         ValueError: if the body is unknown.
@@ -51,6 +56,7 @@ class Policy(nn.Module):
         gated: bool = True,
         answer_apart: bool = False,
         first_cells: Tensor | None = None,
+        pace: int | None = None,
     ) -> None:
         super().__init__()
         self.num_actions = list(num_actions)
@@ -62,6 +68,8 @@ class Policy(nn.Module):
         self.head = nn.Linear(hidden_size, sum(num_actions))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        if pace is not None:
+            nn.init.constant_(self.head.bias[sum(num_actions[:pace]) + 1], math.log(GOES_ON / (1 - GOES_ON)))
 
     def initial_hidden(self, batch_size: int) -> Hidden:
         """The body's state before the first observation."""
@@ -113,6 +121,7 @@ def make_policy(
     *,
     answer_apart: bool = False,
     first_cells: Tensor | None = None,
+    pace: int | None = None,
 ) -> Policy:
     """The policy that a configuration names; an NTM's answer is never apart, it comes from cells of its own.
 
@@ -139,6 +148,7 @@ def make_policy(
         gated=config.gated,
         answer_apart=apart,
         first_cells=first_cells,
+        pace=pace,
     )
 
 
@@ -161,6 +171,16 @@ def choose(
         log_prob.append(factor.gather(-1, choice.unsqueeze(-1)).squeeze(-1))
         entropies.append(entropy(factor))
     return AccessRecord(torch.stack(index, dim=-1), torch.stack(log_prob, dim=-1), torch.stack(entropies, dim=-1))
+
+
+def entropy_beside_going_on(pace: Tensor) -> Tensor:
+    """What the entropy of a pace, log-probabilities (B, 2), is replaced by in the bonus: (B,), 0 at most.
+
+    Minus its divergence from where it begins: the bonus holds it to going on as it holds other choices to being even.
+    """
+    waits, goes_on = pace.exp().unbind(dim=-1)
+    divergence: Tensor = -entropy(pace) - waits * math.log(1 - GOES_ON) - goes_on * math.log(GOES_ON)
+    return -divergence
 
 
 def joined(record: AccessRecord, own: AccessRecord | None) -> AccessRecord:

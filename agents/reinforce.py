@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hardmem.access import AccessRecord
@@ -14,7 +15,15 @@ from hardmem.agents.config import AgentConfig
 from hardmem.agents.estimates import Estimate, Played
 from hardmem.agents.first_cells import first_cells
 from hardmem.agents.learner import Batch, Generators, Learner, Score, Stage, explained_variance
-from hardmem.agents.policies import Policy, among_legal, choose, joined, make_policy, side_by_side
+from hardmem.agents.policies import (
+    Policy,
+    among_legal,
+    choose,
+    entropy_beside_going_on,
+    joined,
+    make_policy,
+    side_by_side,
+)
 from hardmem.envs import ENVIRONMENTS, Dynamics, State, make_dynamics
 from hardmem.envs.interfaces import RandomAccess, Tape
 from hardmem.envs.state import Script
@@ -23,6 +32,8 @@ from hardmem.estimators import cost_to_go
 
 class Rollout(NamedTuple):
     """B episodes played side by side for T steps; `mask` is 1 until each has ended, and the rest is 0 from there.
+
+    T is the rules' `max_steps`, or less where the input waits and all have ended before: on a CPU, a GPU is not asked.
 
     Attributes:
         record: what was chosen, fields (T, B, A).
@@ -76,11 +87,14 @@ def collect(
     hidden = policy.initial_hidden(len(state.clock))
     records, rewards, features, masks, log_weights, answers = [], [], [], [], [], []
     by_number, uses = isinstance(dynamics.interface, RandomAccess), observation.new_zeros(())
+    pace = pace_factor(dynamics)
     for _ in range(dynamics.max_steps):
         log_probs, body_features, hidden = policy(observation, hidden, choices, greedy=greedy)
         if masked:
             log_probs = among_legal(log_probs, dynamics.legal(state))
         record = choose(log_probs, choices, greedy=greedy, strata=strata)
+        if pace is not None:
+            record.entropy[:, pace] = entropy_beside_going_on(log_probs[pace])
         masks.append(state.running)
         if keep:
             log_weights.append(side_by_side(log_probs))
@@ -97,6 +111,8 @@ def collect(
         records.append(joined(record, policy.own_choices(hidden)))
         rewards.append(step.reward)
         features.append(body_features)
+        if pace is not None and state.clock.device.type == "cpu" and not state.running.numpy().any():
+            break  # a GPU is never asked
     mask = torch.stack(masks).float()
     index, log_prob, entropy = (torch.stack(field) for field in zip(*records, strict=True))
     record = AccessRecord(index, log_prob * mask.unsqueeze(-1), entropy * mask.unsqueeze(-1))
@@ -112,6 +128,11 @@ def collect(
         answers=torch.stack(answers) if keep else None,
         filled=torch.stack(filled).float() if fills else None,
     )
+
+
+def pace_factor(dynamics: Dynamics) -> int | None:
+    """Which factor of the action says whether to go on with the input; None where it does not wait."""
+    return dynamics.factors.index("pace") if dynamics.self_paced else None
 
 
 def occupied_cells(state: State) -> Tensor:
@@ -197,6 +218,7 @@ class AgentLearner(PolicyLearner):
             dynamics.num_actions,
             answer_apart=isinstance(dynamics.interface, RandomAccess) and dynamics.emit == "symbol",
             first_cells=first_cells(dynamics),
+            pace=pace_factor(dynamics),
         )
         own_cells = config.policy == "ntm"
         self.estimate = Estimate(
@@ -265,7 +287,7 @@ class AgentLearner(PolicyLearner):
             Played(rollout.record, cost, rollout.mask, rollout.log_weights, answers),
             features,
             stage,
-            steps=(config.num_envs + problems * compared) * dynamics.max_steps,
+            steps=config.num_envs * len(rollout.mask) + problems * compared * dynamics.max_steps,
             greedy_rollouts=problems * compared,
             spread=rollout.spread,
         )
@@ -307,7 +329,9 @@ class AgentLearner(PolicyLearner):
         state = dynamics.begin(Script(*(field[::group_size].clone() for field in rollout.state.script)))
         with torch.no_grad():
             played = self._play(dynamics, (state, dynamics.observe(state)), None, greedy=True)
-        return cost_to_go(-played.reward).repeat_interleave(group_size, dim=1).unsqueeze(-1)
+        steps = len(rollout.mask)
+        cost = cost_to_go(F.pad(-played.reward, (0, 0, 0, dynamics.max_steps - len(played.reward))))[:steps]
+        return cost.repeat_interleave(group_size, dim=1).unsqueeze(-1)
 
     def score(
         self,

@@ -67,9 +67,7 @@ CASES: dict[str, TrainConfig] = {
     "agent: Reverse, GRU": dataclasses.replace(AGENT, env="hardmem/Reverse-v0", policy="gru"),
     "agent: Reverse, LSTM": dataclasses.replace(AGENT, env="hardmem/Reverse-v0", policy="lstm"),
     "agent: RepeatCopy": dataclasses.replace(AGENT, env="hardmem/RepeatCopy-v0"),
-    "agent: RepeatCopy x2, self-paced": dataclasses.replace(
-        AGENT, env=SELF_PACED, preset="easiest", max_length=5, start_length=2
-    ),
+    "agent: RepeatCopy x2, self-paced": dataclasses.replace(AGENT, env=SELF_PACED, preset="easiest", max_length=5),
     "agent: Copy, 12 cells by number": dataclasses.replace(AGENT, env="hardmem/CopyRandomAccess-v0"),
     "agent: Copy, 16 cells by number": dataclasses.replace(AGENT, env="hardmem/CopyRandomAccess-v0", max_length=14),
     "agent: Copy, 64 cells by number": dataclasses.replace(AGENT, env="hardmem/CopyRandomAccess-v0", max_length=62),
