@@ -24,6 +24,8 @@ from hardmem.schemes import SCHEMES, AbsoluteIndex, HeadMoves, Scheme
 from hardmem.tasks import Task, make_task
 
 MODELS = ("ntm", "lstm", "gru")
+SHARPENED = 0.5
+"""Share of the last updates still to come from which on cells by number are drawn again after a soft attempt."""
 
 
 def widths(task: Task) -> tuple[int, int]:
@@ -178,7 +180,7 @@ class SequenceLearner(Learner):
         if self.by_number:
             each = torch.cat(addresses).exp().unflatten(0, (-1, inputs.shape[1]))  # (T, B, H, N)
             spread = usage_entropy(each.sum(dim=0)).mean()
-            objective = objective - config.spread_coef * stage.exploration * spread
+            objective = objective - config.spread_coef * (stage.exploration == 1) * spread
             metrics["spread"] = spread.detach()
         return Batch(
             loss=objective,
@@ -197,14 +199,17 @@ class SequenceLearner(Learner):
         return to_go.repeat_interleave(self.group_size, dim=1).unsqueeze(-1)
 
     def _is_soft(self, stage: Stage) -> bool:
-        """Whether this update averages over cells. None does once the task is solved: it is the drawn cells that count.
+        """Whether this update averages over cells. Once the task is solved it is the drawn cells that count.
 
         Soft gradients come with little noise, but they lead to where averages do well: heads that stay and a cell that
         holds a blend of symbols. So the annealed draws come first, and the averages where those found nothing.
+
+        A soft attempt at cells by number was paid for spreading, and spreads over many: were they drawn as it leaves
+        them, hardly a sequence would be right. What a blur costs sharpens the averages first, until `SHARPENED`.
         """
-        if stage.exploration < 1:
-            return False
         in_turn = stage.second and self.soft_after > 0
+        if stage.exploration < 1:
+            return self.by_number and in_turn and stage.exploration > SHARPENED
         return in_turn or is_soft(self.config.anneal, stage.update, self.config.soft_updates)
 
     def score(

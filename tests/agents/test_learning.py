@@ -211,6 +211,16 @@ def test_soft_attempts_are_soft_until_solved():
         assert [batch.rollouts for batch in batches] == [rollouts] * 5
 
 
+def test_averages_over_cells_by_number_are_sharpened_before_they_are_drawn():
+    """After a soft attempt alone: soft in the first half of the last updates, too."""
+    learner, streams = make_learner(dataclasses.replace(SMALL_HARD, addressing="absolute")), generators()
+    cases = {(True, 1.0): 8, (True, 0.99): 8, (True, 0.51): 8, (True, 0.5): 64, (True, 0.0): 64, (False, 0.99): 64}
+    for (soft, exploration), rollouts in cases.items():
+        assert learner.batch(Stage(3, 0, exploration, second=soft), streams).rollouts == rollouts
+    learner.soft_after = 0
+    assert learner.batch(Stage(3, 0, 0.99, second=True), streams).rollouts == 64, "no attempt was soft"
+
+
 @pytest.mark.parametrize(
     ("config", "hopeless", "attempts"),
     [
@@ -301,17 +311,17 @@ ABSOLUTE_HARD = dataclasses.replace(SMALL_HARD, addressing="absolute")
     "config", [ABSOLUTE_AGENT, ABSOLUTE_HARD, dataclasses.replace(ABSOLUTE_HARD, access="soft")], ids=str
 )
 def test_a_bonus_for_spreading_over_cells(config):
-    """Its weight times the entropy of use, less as exploration ends; a head that never moves has none of it."""
+    """Its weight times the entropy of use, until solved: an agent's fades from there; a head that stays has none."""
     learner = make_learner(config)
     losses = {}
-    for coef, exploration in ((0.0, 0.5), (1.0, 0.5), (1.0, 0.0)):
+    for coef, exploration in ((0.0, 1.0), (1.0, 1.0), (1.0, 0.5), (1.0, 0.0)):
         learner.config = dataclasses.replace(config, spread_coef=coef, entropy_coef=0.0, entropy_final=0.0)
         batch = learner.batch(Stage(3, 0, exploration), generators())
         losses[coef, exploration] = batch.loss.item()
     spread = batch.metrics["spread"].item()
     assert 0 < spread <= math.log(5) + 1e-6, "five cells"
-    assert losses[0.0, 0.5] - losses[1.0, 0.5] == pytest.approx(spread / 2, abs=1e-5)
-    assert losses[1.0, 0.0] == pytest.approx(losses[0.0, 0.5], abs=1e-5)
+    for exploration, share in {1.0: 1, 0.5: 0.5 if config is ABSOLUTE_AGENT else 0, 0.0: 0}.items():
+        assert losses[0.0, 1.0] - losses[1.0, exploration] == pytest.approx(share * spread, abs=1e-5)
 
     with torch.no_grad():
         layer = learner.policy.head if config is ABSOLUTE_AGENT else learner.model.address_layer
