@@ -36,11 +36,6 @@ def take(rows: Any, index: Any) -> Any:
     return rows[index] if isinstance(rows, Tensor) else rows.take(index, 0)
 
 
-def columns(table: Any, index: Any) -> Any:
-    """Columns by number: table (R, K), index (...) -> (R, ...)."""
-    return table[:, index] if isinstance(table, Tensor) else table.take(index, 1)
-
-
 def positive(numbers: Any) -> Any:
     """The numbers that are, and 0 for all others."""
     return numbers.clamp(min=0) if isinstance(numbers, Tensor) else np.maximum(numbers, 0)
@@ -81,8 +76,8 @@ def beside(parts: Sequence[Any]) -> Any:
 
 
 def pair(one: Any, other: Any) -> Any:
-    """Two vectors (B,) as the rows of a matrix (2, B)."""
-    return (torch if isinstance(one, Tensor) else np).stack([one, other])
+    """Two vectors (B,) as the columns of a matrix (B, 2)."""
+    return (torch if isinstance(one, Tensor) else np).stack([one, other], 1)
 
 
 def numbers_beside(column: Any, matrix: Any) -> Any:

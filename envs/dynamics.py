@@ -21,7 +21,6 @@ from hardmem.addressing import Move
 from hardmem.envs.arrays import (
     beside,
     choose,
-    columns,
     count,
     float32,
     int32,
@@ -34,6 +33,7 @@ from hardmem.envs.arrays import (
     zeros,
 )
 from hardmem.envs.contents import Contents, Memory
+from hardmem.envs.dealer import Dealer
 from hardmem.envs.interfaces import make_interface
 from hardmem.envs.options import known_device
 from hardmem.envs.oracle import best_action
@@ -136,9 +136,9 @@ class Dynamics:
         ends = np.cumsum([0, *seen.values()]).tolist()
         self.parts = {name: slice(*ends[i : i + 2]) for i, name in enumerate(seen)}
         self.observation_size: int = ends[-1]
-        self._layout: tuple[Tensor, ...] | None = None  # see layout
+        self._dealer: Dealer | None = None  # see dealer
         self._numbers = torch.arange(0, device=self.device)  # of the episodes: see _episodes
-        self._first_rows: tuple[tuple[int, int], Tensor] = ((0, 0), self._numbers.reshape(1, 0))  # see _look_up
+        self._first_rows: tuple[tuple[int, int], Tensor] = (0, 0), self._numbers.reshape(0, 2)  # see _look_up
         self.observation_space = gym.spaces.Box(0.0, 1.0, (self.observation_size,), np.float32)
         self.action_space = gym.spaces.MultiDiscrete(list(self.num_actions))
 
@@ -180,8 +180,8 @@ class Dynamics:
 
     def begin(self, script: Any) -> State:
         """Empty cells, heads at cell 0, at the first step of the problems; the state owns `script` from here."""
-        num_envs, heads, empty = len(script.rows), self.num_heads, script.num_steps.new_zeros
-        shown, due = self._look_up(script, 0)
+        num_envs, heads, empty = len(script.num_steps), self.num_heads, script.num_steps.new_zeros
+        shown, due = self._look_up(script, script.num_steps * 0)
         codes, head = partial(torch.zeros, dtype=torch.int32, device=self.device), empty((num_envs, heads))
         return State(
             script=script,
@@ -203,16 +203,7 @@ class Dynamics:
 
     def deal(self, num_problems: int, generator: torch.Generator | None = None) -> Hand:
         """The same fresh problems as they are dealt; for a task that is `Dealt`."""
-        deal = self.task.deal(num_problems, generator=generator, device=self.device)  # type: ignore[attr-defined]
-        largest = max(self.contents.num_codes, self.task.num_steps)
-        small = torch.int16 if largest <= torch.iinfo(torch.int16).max else torch.int32  # the less, the faster
-        symbols = deal.rows.to(small)
-        answers = symbols[..., self.task.answer_channel] - 1
-        sources = deal.source.to(small).unbind(2)
-        rows = torch.stack([self.contents.encode(symbols), answers, *sources], dim=1)
-        _, num_steps, num_answers = self.layout
-        num_steps, num_answers = (of_case.index_select(0, deal.case) for of_case in (num_steps, num_answers))
-        return Hand(rows, deal.case * (self.task.num_steps + 1), num_steps, num_answers)
+        return self.dealer.deal(num_problems, generator, self.device)
 
     @property
     def is_dealt(self) -> bool:
@@ -220,24 +211,15 @@ class Dynamics:
         return isinstance(self.task, Dealt)
 
     @property
-    def layout(self) -> tuple[Tensor, ...]:
-        """Of all K cases of a task that `is_dealt`, as it says where rows stand.
-
-        The row shown and the row due at each step, (2, K (T + 1)); when an episode ends, (K,); answers, (K,).
-        """
-        if self._layout is None:
-            task: Any = self.task
-            layout = task.layout(torch.arange(task.num_cases, device=self.device))
-            rows = torch.stack([F.pad(rows, (0, 1)).flatten() for rows in layout])
-            self._layout = rows, layout.num_steps(), layout.num_answers().float()
-        return self._layout
+    def dealer(self) -> Dealer:
+        """What makes dealt problems ready for play; for a task that is `Dealt`."""
+        if self._dealer is None:
+            self._dealer = Dealer(self.task, self.contents, self.device)  # type: ignore[arg-type]
+        return self._dealer
 
     def spell_out(self, hand: Hand) -> Script:
         """Dealt problems step by step."""
-        step = hand.first.unsqueeze(1) + torch.arange(self.task.num_steps + 1, device=self.device)  # (B, T + 1)
-        shown, due = self.layout[0][:, step]
-        number = torch.stack([shown, *[due] * (hand.rows.shape[1] - 1)], dim=1)
-        return Script(hand.rows.gather(2, number).int(), hand.num_steps, hand.num_answers)
+        return self.dealer.spell_out(hand)
 
     def script(self, problem: Problem) -> Script:
         """Given problems step by step."""
@@ -259,7 +241,7 @@ class Dynamics:
         """
         for old, new in zip(state.script, fresh, strict=True):
             old[which] = new
-        state.shown[which], state.due[which] = self._look_up(fresh, 0)
+        state.shown[which], state.due[which] = self._look_up(fresh, fresh.num_steps * 0)
         for counter in (state.clock, state.head, state.under, state.num_correct):
             counter[which] = 0
         state.place[which] = which[:, None]  # that of cell 0
@@ -320,17 +302,16 @@ class Dynamics:
 
     def _look_up(self, script: Any, clock: Any) -> tuple[Tensor, Tensor]:
         """What is shown and what is due at given steps, (B,) each."""
-        num_envs, num_parts, width = script.rows.shape
-        size, firsts = self._first_rows
-        if size != (num_parts, width) or firsts.shape[1] < num_envs:
-            first = self._episodes(num_envs) * (num_parts * width)
-            firsts = pair(first, first + width)
-            self._first_rows = (num_parts, width), firsts
-        at = clock
         if isinstance(script, Hand):
-            at = columns(self.layout[0], script.first + clock)
-        shown, due = take(script.rows.reshape(-1), firsts[:, :num_envs] + at)
-        return shown, due
+            row, at, apart = script.row, take(self.dealer.places.row, script.first + clock), 0
+        else:
+            row, at, apart = script.rows, clock[:, None], script.rows.shape[2]
+        num_envs, size = row.shape[0], math.prod(row.shape[1:])
+        if self._first_rows[0] != (size, apart) or len(self._first_rows[1]) < num_envs:
+            first = self._episodes(num_envs) * size
+            self._first_rows = (size, apart), pair(first, first + apart)
+        found = take(row.reshape(-1), self._first_rows[1][:num_envs] + at)
+        return found[:, 0], found[:, 1]
 
     def _place(self, head: Tensor) -> Tensor:
         """Where the cells under the heads are among the cells of all episodes, (B, H)."""
@@ -377,7 +358,7 @@ class Dynamics:
     def numpy(self) -> Dynamics:
         """These rules for states of NumPy arrays (`as_numpy(state)`), to `step`, `observe` and `replace` them."""
         if self.is_dealt:
-            _ = self.layout  # the twin takes it over
+            _ = self.dealer  # the twin takes it over
         return numpy_twin(self)
 
     def oracle(self, state: State) -> Tensor:

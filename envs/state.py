@@ -44,18 +44,20 @@ class Script(NamedTuple):
 class Hand(NamedTuple):
     """B problems as they are dealt: what may be shown or due, in no more room than it needs, and how it is laid out.
 
-    An episode can be played from it as from a `Script`: two look-ups more at a step, but a few numbers to draw and copy
-    for an episode where a script has three for every step. `Dynamics.spell_out` makes the one out of the other.
+    An episode can be played from it as from a `Script`: one look-up more at a step, but a few numbers to draw and copy
+    for an episode where a script has three for every step. `hardmem.envs.dealer` makes the one, and of it the other.
 
     Attributes:
-        rows: the code of each row, its answer, and the S steps whose content answers where it is due,
-            (B, 2 + S, R), int16 if that will do, else int32; row 0 is blank.
-        first: where the first step is in the rules' `layout`, (B,).
+        row: the codes of what may be shown and the answers that may be due, side by side as the dealer has it, (B, P),
+            int16 if that will do, else int32.
+        source: the S steps whose content answers, for each of D rows that may be due, (B, S, D), likewise.
+        first: where the first step is in the dealer's `places`, (B,).
         num_steps: as in a script.
         num_answers: as in a script.
     """
 
-    rows: Tensor
+    row: Tensor
+    source: Tensor
     first: Tensor
     num_steps: Tensor
     num_answers: Tensor

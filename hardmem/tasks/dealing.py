@@ -58,6 +58,11 @@ class Dealt(Task):
         """K, the number of layouts."""
         return self.max_length + 1 - self.min_length
 
+    @property
+    def due_rows(self) -> tuple[int, int] | None:
+        """First and stop of the rows that may be due, none of which is shown, if that is so: there is less to keep."""
+        return None
+
     @abstractmethod
     def layout(self, case: Tensor) -> Layout:
         """The layouts of cases (K,), each in 0 to `num_cases` - 1."""

@@ -81,6 +81,10 @@ class Facts(Dealt):
     def num_cells(self) -> int:
         return self.num_keys  # a cell for each key, so that a key can serve as an address
 
+    @property
+    def due_rows(self) -> tuple[int, int]:
+        return 1 + self.max_facts, 1 + self.max_facts + self.max_questions
+
     def deal(
         self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
     ) -> Deal:
@@ -97,10 +101,12 @@ class Facts(Dealt):
         facts = torch.cat([keys, values.unsqueeze(1)], dim=1)  # (F, C + 1, B)
         number = source.long() * (channels + 1)
         kind = uniform(channels, tuple(asked.shape), generator, device)
-        channel = torch.arange(channels + 1, dtype=torch.uint8, device=device).unsqueeze(1)
         single = facts.flatten(0, 1)
-        cues = single.gather(0, number + kind).unsqueeze(1) * (kind.unsqueeze(1) == channel)  # (Q, C + 1, B)
-        answers = single.gather(0, number + channels).unsqueeze(1) * (channel == channels)
+        cues, answers = torch.zeros((2, len(asked), channels + 1, num_problems), dtype=facts.dtype, device=device)
+        cue = single.gather(0, number + kind)
+        for channel in range(channels):
+            cues[:, channel] = cue * (kind == channel)
+        answers[:, channels] = single.gather(0, number + channels)
         facts, answers, cues = (part.permute(2, 0, 1) for part in (facts, answers, cues))
         return self._deal(lengths - self.min_length, facts, answers, cues, source.T.unsqueeze(-1))
 

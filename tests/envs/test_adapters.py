@@ -219,7 +219,7 @@ def test_a_vector_of_any_size_gets_the_same_problems(monkeypatch):
             np.testing.assert_array_equal(together[place], alone[0])
     many.restart(np.array([4, 1]))
     one.restart(np.array([0]))
-    np.testing.assert_array_equal(many.state.script.rows[4], one.state.script.rows[0])
+    np.testing.assert_array_equal(many.state.script.row[4], one.state.script.row[0])
 
 
 def test_eras_start_again_unseen(monkeypatch):

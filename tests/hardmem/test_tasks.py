@@ -15,6 +15,7 @@ from hardmem.tasks import (
     Overwrite,
     PrioritySort,
     Problem,
+    base,
     make_task,
 )
 from hardmem.tasks.base import random_words, shuffled, uniform
@@ -176,6 +177,14 @@ def test_all_orders_are_equally_likely(most):
     assert counts.diagonal().sum() == 0
     off_diagonal = counts[~torch.eye(5, dtype=torch.bool)].double()
     assert (off_diagonal - 10_000).abs().max() < 5 * 10_000**0.5
+
+
+def test_numpy_scales_random_words_as_torch_does():
+    """Every word of 16 bits, for every number left that words are used for."""
+    words = torch.arange(-(2**15), 2**15, dtype=torch.int16).expand(32, -1).contiguous()
+    left = torch.arange(1, 33, dtype=torch.int32).unsqueeze(1)
+    expected = ((words.int() + 2**15) * left) >> 16
+    assert torch.equal(base._scaled(words, left).int(), expected)
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 8, 128, 255, 256, 300])
