@@ -37,8 +37,9 @@ class TrainConfig:
     max_updates: int = 2000
     """Budget: optimiser steps after which training stops, solved or not."""
     finish_updates: int = 200
-    """Updates to go on for once solved, at all lengths, while the entropy bonus falls to 0 and the step size to a
-    tenth: the greedy answers are right long before the drawn ones are sure."""
+    """Updates to go on for once solved, at all lengths: the greedy answers are right long before the drawn ones are
+    sure. The entropy bonus falls to 0 in the first half, the temperature to a quarter in the second, the step size to a
+    tenth in both."""
     restart_after: int = 200
     """Updates without progress, while nothing is solved, after which training begins anew with fresh weights; 0 for
     never. It doubles with every second attempt, and all draw on one budget."""

@@ -36,7 +36,8 @@ class Stage(NamedTuple):
     Attributes:
         length: longest problem to draw.
         update: number of the update, from 0.
-        exploration: share of the entropy bonus still paid: 1 until the task is solved, from there falling to 0.
+        exploration: share of the entropy bonus still paid: 1 until the task is solved, falling to 0 in the first half
+            of the last updates.
         shortest: problem to draw, unless the configuration's is longer still.
         second: whether the attempt goes a learner's second way; attempts take turns.
         turn: how often both ways were tried before, from 0.
@@ -97,6 +98,10 @@ class Learner(nn.Module, ABC):
         config = self.config
         weight = geometric(config.entropy_coef, config.entropy_final, stage.update, config.entropy_updates)
         return weight * stage.exploration
+
+    @abstractmethod
+    def cool(self, factor: float) -> None:
+        """Multiply the logits of all random choices, if any, in place: surer above 1, and greedily as they were."""
 
     @abstractmethod
     def batch(self, stage: Stage, generators: Generators) -> Batch:

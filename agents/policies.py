@@ -103,6 +103,15 @@ class Policy(nn.Module):
             factors[-1] = F.linear(seen, self.head.weight[-size:], self.head.bias[-size:])
         return [logits.log_softmax(dim=-1) for logits in factors], features, hidden
 
+    @torch.no_grad()
+    def cool(self, factor: float) -> None:
+        """Multiply the logits of all choices, its body's own included: surer above 1, and the likeliest stay so."""
+        for parameter in (self.head.weight, self.head.bias, self.first_cells):
+            if parameter is not None:
+                parameter.mul_(factor)
+        if isinstance(self.body, NTMBody):
+            self.body.ntm.cool(factor)
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """A policy that was saved before there were first cells has none that count."""
         if self.first_cells is not None:

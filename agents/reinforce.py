@@ -156,6 +156,9 @@ class PolicyLearner(Learner):
     config: AgentConfig
     policy: Policy
 
+    def cool(self, factor: float) -> None:
+        self.policy.cool(factor)
+
     def learn(
         self,
         played: Played,

@@ -121,6 +121,10 @@ class SequenceLearner(Learner):
         self.baseline = self.estimate.make_baseline(self.group_size)
         self.to(device)
 
+    def cool(self, factor: float) -> None:
+        if isinstance(self.model, NTM) and self.draws:
+            self.model.cool(factor)
+
     def num_cells(self, task: Task) -> int:
         """Cells to play a task on: those trained with, or for longer problems as many as these need if that is more."""
         assert isinstance(self.model, NTM), "only a memory has cells"

@@ -32,6 +32,8 @@ HOPEFUL = 0.1
 """Share of answers at the present lengths that must be right for drawn cells to have told anything at all."""
 HOPELESS = 0.03
 """Share below which half of the updates are enough to know that they have not."""
+COLDEST = 0.25
+"""Temperature of the choices at the end of the last updates; 1 for most of a training."""
 ATTEMPT = ("begun", "best", "improved", "hopeful")
 """What a `Training` knows of its present attempt."""
 
@@ -131,6 +133,7 @@ class Training:
         if due or self.device.type == "cpu":
             self._check_finite(batch, grad_norm)
         self.optimizer.step()
+        self._cool()
         if not due:
             return None
         noise = {"gradient_variance": self.noise.variance(), "gradient_signal_to_noise": self.noise.signal_to_noise()}
@@ -154,6 +157,19 @@ class Training:
             rate = geometric(rate, config.learning_rate_final, self.progress.update - self.begun, over)
         return float(rate * 0.1 ** self._finishing())
 
+    def _cool(self) -> None:
+        """In the second half of the last updates lower the temperature, by the same factor in each.
+
+        Greedily nothing changes, and what is drawn becomes as sure at lengths far beyond those trained on: an error in
+        10,000 choices is too rare to learn from, and spoils one sequence in five of a thousand symbols. Not in the
+        first half, while steps are large: what the logits are made of learns in proportion to them.
+        """
+        if self.solved is None:
+            return
+        warm = self.config.finish_updates // 2
+        if self.progress.update - self.solved.update > warm:
+            self.learner.cool(COLDEST ** (-1 / (self.config.finish_updates - warm)))
+
     def _finishing(self) -> float:
         """How much of the last updates will be made after the next, in [0, 1]: 0 until the task is solved."""
         if self.solved is None:
@@ -164,7 +180,8 @@ class Training:
         """What the next update is to draw, and how much of the entropy bonus it still gets."""
         update = self.progress.update
         shortest, longest = self.curriculum.drawn(update - self.begun)
-        return Stage(longest, update - self.begun, 1 - self._finishing(), shortest, self._second(), self._turn())
+        exploration = max(0.0, 1 - 2 * self._finishing())
+        return Stage(longest, update - self.begun, exploration, shortest, self._second(), self._turn())
 
     def _second(self) -> bool:
         """Whether the present attempt goes a learner's second way: every second one does."""

@@ -43,6 +43,8 @@ class Scheme(nn.Module, ABC):
 
     num_outputs: int
     """Numbers a head needs from the controller."""
+    num_logits: int = 0
+    """How many of these, the first ones, are logits of where to look; 0 where a scheme compares keys with cells."""
     any_size: ClassVar[bool] = True
     """Whether the memory may have any number of cells, whatever the scheme was built for."""
     blind: ClassVar[bool] = False
@@ -61,6 +63,9 @@ class Scheme(nn.Module, ABC):
         it.
         """
         return self(raw, previous, memory), None
+
+    def cool(self, factor: float) -> None:
+        """Multiply the logits that are the scheme's own parameters; most have none."""
 
     def on_host(self, num_cells: int, heads: int) -> Moves | None:
         """`take` for so many heads in NumPy; None where there is no such way."""
@@ -98,7 +103,8 @@ class HeadMoves(Scheme):
         self.moves = table.moves
         self.register_buffer("offset", table.offset, persistent=False)
         self.register_buffer("stays", table.stays, persistent=False)
-        self.num_outputs = len(self.moves) + 1
+        self.num_logits = len(self.moves)
+        self.num_outputs = self.num_logits + 1
         passed = torch.eye(len(self.moves))  # row k: what move k gains, and the last loses, if both lead to one cell
         passed[:, -1] -= 1
         self.register_buffer("passed", passed, persistent=False)
@@ -154,6 +160,7 @@ class AbsoluteIndex(Scheme):
 
     def __init__(self, num_cells: int, cell_width: int) -> None:
         super().__init__()
+        self.num_logits = num_cells
         self.num_outputs = num_cells + 1
         self.following = nn.Parameter(torch.empty(num_cells, num_cells))
         self.reset_parameters()
@@ -165,6 +172,10 @@ class AbsoluteIndex(Scheme):
         order = torch.randperm(cells, device=self.following.device)
         odds = math.log(GOES_ON / (1 - GOES_ON) * max(cells - 1, 1))
         self.following.zero_()[order, order.roll(-1)] = odds / (1 + math.log(2))  # softplus(0) is log 2
+
+    @torch.no_grad()
+    def cool(self, factor: float) -> None:
+        self.following.mul_(factor)
 
     def forward(self, raw: Tensor, previous: Address, memory: Memory) -> AddressDistribution:
         cells = len(self.following)

@@ -171,6 +171,17 @@ class NTM(nn.Module):
                 nn.init.zeros_(gate)
         self._reset_start()
 
+    @torch.no_grad()
+    def cool(self, factor: float) -> None:
+        """Multiply the logits of all addresses, so that heads are surer (> 1) or less sure of where they go.
+
+        The likeliest stay the likeliest, of cells or of moves. Schemes without logits, which compare a key with cells,
+        are left alone.
+        """
+        for parameter in self.address_layer.parameters():
+            parameter.unflatten(0, (self.num_heads, -1))[:, : self.scheme.num_logits].mul_(factor)
+        self.scheme.cool(factor)
+
     def _reset_start(self) -> None:
         bound = (self.num_cells + self.cell_width) ** -0.5
         for cells in (self.first_memory, self.drawn_memory):

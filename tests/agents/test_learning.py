@@ -286,6 +286,61 @@ def test_what_is_solved_is_finished_at_all_lengths(config, monkeypatch):
     assert rates == pytest.approx([1, 10**-0.25, 10**-0.5, 10**-0.75, 0.1])
 
 
+@pytest.mark.parametrize(("last", "factors"), [(4, [0, 0, 2, 2]), (5, [0, 0, *[4 ** (1 / 3)] * 3]), (1, [4])])
+def test_what_is_solved_is_cooled_in_the_second_half(last, factors, monkeypatch):
+    """First the bonus falls to 0, then the temperature to a quarter, by the same factor at every update."""
+    monkeypatch.setattr(training_module, "SOLVED", 0)
+    training = Training(dataclasses.replace(SMALL_HARD, eval_every=1, finish_updates=last))
+    training.update()
+    cooled = []
+    monkeypatch.setattr(training.learner, "cool", lambda factor: cooled.append((training.progress.update, factor)))
+    explorations = []
+    while not training.done():
+        explorations.append(training._stage().exploration)
+        training.update()
+    assert [dict(cooled).get(update, 0) for update in range(2, last + 2)] == pytest.approx(factors)
+    assert explorations == pytest.approx([max(0, 1 - 2 * (made + 1) / last) for made in range(last)])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL_AGENT,
+        dataclasses.replace(SMALL_AGENT, policy="gru"),
+        dataclasses.replace(SMALL_AGENT, env="hardmem/CopyRandomAccess-v0"),
+        dataclasses.replace(SMALL_AGENT, policy="ntm", num_cells=4),
+    ],
+)
+def test_a_colder_agent_chooses_by_multiplied_logits(config):
+    """Twice the logits: every difference of log-probabilities is doubled, of the body's own choices, too."""
+    learner = make_learner(config)
+    with torch.no_grad():  # otherwise even at first
+        learner.policy.head.weight.normal_()
+        learner.policy.head.bias.normal_()
+    start = learner.dynamics(3).reset(5, generators().problems)[1]
+
+    def play():
+        return learner.policy(start, learner.policy.initial_hidden(5), greedy=True)[0]
+
+    def own():
+        bodies = [learner.policy.body.ntm.address_layer] if config.policy == "ntm" else []
+        return [parameter[:-1].detach().clone() for body in bodies for parameter in body.parameters()]
+
+    before, moves = play(), own()
+    learner.cool(2.0)
+    for factor, colder in zip(before, play(), strict=True):
+        assert torch.allclose(colder, (2 * factor).log_softmax(dim=-1), atol=1e-5)
+    assert all(torch.equal(colder, 2 * warm) for warm, colder in zip(moves, own(), strict=True))
+
+
+@pytest.mark.parametrize("access", ["sampled", "soft"])
+def test_only_what_is_drawn_is_cooled(access):
+    learner = make_learner(dataclasses.replace(SMALL_HARD, access=access))
+    before = learner.model.address_layer.weight.detach().clone()
+    learner.cool(2.0)
+    assert (learner.model.address_layer.weight != before).any() == (access == "sampled")
+
+
 def test_a_share_of_the_entropy_bonus_is_one_for_evenness():
     """The controller silent, all choices are alike but near cell 0, where moves meet: by hand, in between."""
     (back, stay, on, home), losses = torch.tensor([1.0, 2.0, 3.0, 4.0]).softmax(dim=-1), {}

@@ -8,6 +8,7 @@ from hardmem.access import soft
 from hardmem.addressing import HOME
 from hardmem.bank import Bank
 from hardmem.memory import HardAddress, SoftAddress, as_weights
+from hardmem.models import NTM
 from hardmem.schemes import SCHEMES, AbsoluteIndex, ContentLocation, HeadMoves, make_scheme
 
 B, H, N, W = 3, 2, 5, 4
@@ -189,6 +190,27 @@ def test_scheme_moves_with_its_module():
     scheme = HeadMoves(N, W)
     assert not scheme.state_dict()
     assert {buffer.device.type for buffer in scheme.to("meta").buffers()} == {"meta"}
+
+
+@pytest.mark.parametrize("heads", [("read-write",), ("read", "write")])
+@pytest.mark.parametrize("name", [*SCHEMES])
+def test_cooling_multiplies_logits_and_nothing_else(name, heads):
+    """Heads by moves or numbers are surer of a cell, by twice the logits; those that compare keys are as before."""
+    torch.manual_seed(0)
+    model = NTM(3, 3, num_cells=5, cell_width=4, addressing=name, access="argmax", heads=heads, dtype=torch.float64)
+    features, memory = torch.randn(7, model.controller.hidden_size, dtype=torch.float64), model.initial_state(7).memory
+    previous = HardAddress(torch.full((7, len(heads)), 3))
+
+    def look():
+        raw = model.address_layer(features).unflatten(-1, (len(heads), -1))
+        return raw, model.scheme(raw, previous, memory).log_weights
+
+    (raw, before), _, (colder, after) = look(), model.cool(2.0), look()
+    count = model.scheme.num_logits
+    assert torch.equal(colder[..., count:], raw[..., count:])
+    assert torch.allclose(colder[..., :count], 2 * raw[..., :count])
+    assert torch.allclose(after, (2 * before).log_softmax(dim=-1) if count else before)
+    assert bool(count) == (name in {"head-moves", "absolute"})
 
 
 def test_unknown_scheme_lists_the_known_ones():
