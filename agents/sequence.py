@@ -24,8 +24,6 @@ from hardmem.schemes import SCHEMES, AbsoluteIndex, HeadMoves, Scheme
 from hardmem.tasks import Task, make_task
 
 MODELS = ("ntm", "lstm", "gru")
-SHARPENED = 0.5
-"""Share of the last updates still to come from which on cells by number are drawn again after a soft attempt."""
 
 
 def widths(task: Task) -> tuple[int, int]:
@@ -209,11 +207,11 @@ class SequenceLearner(Learner):
         holds a blend of symbols. So the annealed draws come first, and the averages where those found nothing.
 
         A soft attempt at cells by number was paid for spreading, and spreads over many: were they drawn as it leaves
-        them, hardly a sequence would be right. What a blur costs sharpens the averages first, until `SHARPENED`.
+        them, hardly a sequence would be right. What a blur costs sharpens the averages first, while there is a bonus.
         """
         in_turn = stage.second and self.soft_after > 0
         if stage.exploration < 1:
-            return self.by_number and in_turn and stage.exploration > SHARPENED
+            return self.by_number and in_turn and stage.exploration > 0
         return in_turn or is_soft(self.config.anneal, stage.update, self.config.soft_updates)
 
     def score(
