@@ -51,6 +51,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "hardmem/AssociativeRecallAssociative-v0": PATIENT,
     "hardmem/Counting-v0": {**PATIENT, "spread_coef": 0.0},
     "hardmem/CountingRandomAccess-v0": PATIENT,
+    "hardmem/DuplicatedInput-v0": {"spread_coef": 0.0},
     "hardmem/DynamicNGrams-v0": {"spread_coef": 0.0},
     "hardmem/FactRecallAssociative-v0": PATIENT,
     "hardmem/PrioritySortAssociative-v0": PATIENT,
