@@ -58,16 +58,17 @@ class Dealer:
     def deal(self, num_problems: int, generator: torch.Generator | None, device: torch.device | str) -> Hand:
         """Fresh problems."""
         case, rows, source = self.task.deal(num_problems, generator=generator, device=device)
-        symbols, source = rows.permute(1, 0, 2), source.permute(1, 2, 0)  # row by row: (R, B, C), (R, S, B)
-        answers = symbols[..., self.task.answer_channel]
         if self.task.due_rows is None:
-            parts = [torch.stack([self._codes(symbols), answers.to(self.small) - 1], dim=1).flatten(0, 1)]
+            answers = rows[..., self.task.answer_channel].to(self.small) - 1
+            row = torch.stack([self._codes(rows), answers], dim=2).flatten(1)
+            source = source.transpose(1, 2).to(self.small)
         else:
+            symbols, source = rows.permute(1, 0, 2), source.permute(1, 2, 0)  # row by row: (R, B, C), (R, S, B)
+            answers = symbols[..., self.task.answer_channel]
             first, stop = self.task.due_rows
             due = torch.cat([answers[:1], answers[first:stop]]).to(self.small) - 1
-            parts = [due, self._codes(symbols[:first]), self._codes(symbols[stop:])]
-            source = torch.cat([source[:1], source[first:stop]])
-        row, source = torch.cat(parts).T.contiguous(), source.permute(2, 1, 0).to(self.small)
+            row = torch.cat([due, self._codes(symbols[:first]), self._codes(symbols[stop:])]).T.contiguous()
+            source = torch.cat([source[:1], source[first:stop]]).permute(2, 1, 0).to(self.small)
         num_steps, num_answers = (of_case.index_select(0, case) for of_case in self.places[2:])
         return Hand(row, source, case * (self.num_steps + 1), num_steps, num_answers)
 
