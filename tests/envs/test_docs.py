@@ -33,6 +33,7 @@ def test_the_random_floor_is_what_was_measured(script):
 
 
 def test_the_bound_by_hand(script):
-    """Five shares of mean 0.6: standard error sqrt(0.05 / 5), t of 4 degrees of freedom."""
-    runs = [{"greedy": share} for share in (0.3, 0.5, 0.6, 0.7, 0.9)]
+    """Five shares of mean 0.6, each the better of two: standard error sqrt(0.05 / 5), t of 4 degrees of freedom."""
+    shares = {"greedy": (0.3, 0.5, 0.2, 0.7, 0.1), "sampled": (0.2, 0.5, 0.6, 0.1, 0.9)}
+    runs = [dict(zip(shares, pair, strict=True)) for pair in zip(*shares.values(), strict=True)]
     assert script.bound(runs) == pytest.approx(0.6 - 2.776 * 0.1)
