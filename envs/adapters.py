@@ -250,7 +250,7 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
         if len(waiting):  # under NEXT_STEP their actions counted for nothing
             self._episodes.restart(waiting)
             reward[waiting], terminated[waiting], truncated[waiting] = 0.0, False, False
-        self._ended = np.flatnonzero(terminated | truncated)
+        self._ended = (terminated | truncated).nonzero()[0]
 
         final: dict[str, Any] = self._final_report(self._ended) if len(self._ended) else {}
         if len(self._ended) and self.autoreset_mode is AutoresetMode.SAME_STEP:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,7 +33,7 @@ class Places(NamedTuple):
 class Dealer:
     """Deals hands. One begins with the answers of the rows that may be due, and goes on with the codes of those shown.
 
-    Where a row may be both, its code and its answer stand side by side.
+    Where a row may be both, its code and its answer stand side by side. `opening` is where those of the first step are.
 
     Args:
         task: what deals the problems.
@@ -52,6 +53,7 @@ class Dealer:
             source = (due - first + 1).clamp(min=0)
             row = torch.stack([stop - first + 1 + shown - (shown >= stop) * (stop - first), source], dim=1)
         self.places = Places(row, source, layout.num_steps(), layout.num_answers().float())
+        self.opening = row[0]  # (2,): all cases begin alike
         largest = max(contents.num_codes, task.num_steps)
         self.small = torch.int16 if largest <= torch.iinfo(torch.int16).max else torch.int32  # the less, the faster
 
@@ -67,7 +69,7 @@ class Dealer:
             answers = symbols[..., self.task.answer_channel]
             first, stop = self.task.due_rows
             due = torch.cat([answers[:1], answers[first:stop]]).to(self.small) - 1
-            row = torch.cat([due, self._codes(symbols[:first]), self._codes(symbols[stop:])]).T.contiguous()
+            row = _turned(torch.cat([due, self._codes(symbols[:first]), self._codes(symbols[stop:])]))
             source = torch.cat([source[:1], source[first:stop]]).permute(2, 1, 0).to(self.small)
         num_steps, num_answers = (of_case.index_select(0, case) for of_case in self.places[2:])
         return Hand(row, source, case * (self.num_steps + 1), num_steps, num_answers)
@@ -82,3 +84,10 @@ class Dealer:
 
     def _codes(self, symbols: Tensor) -> Tensor:
         return self.contents.encode(symbols.to(self.small))
+
+
+def _turned(places: Tensor) -> Tensor:
+    """Place by place, (P, B), to problem by problem, (B, P)."""
+    if places.device.type != "cpu":
+        return places.T.contiguous()
+    return torch.from_numpy(np.ascontiguousarray(places.numpy().T))  # a third of torch's time

@@ -181,7 +181,7 @@ class Dynamics:
     def begin(self, script: Any) -> State:
         """Empty cells, heads at cell 0, at the first step of the problems; the state owns `script` from here."""
         num_envs, heads, empty = len(script.num_steps), self.num_heads, script.num_steps.new_zeros
-        shown, due = self._look_up(script, script.num_steps * 0)
+        shown, due = (first.clone() for first in self._opening(script))
         codes, head = partial(torch.zeros, dtype=torch.int32, device=self.device), empty((num_envs, heads))
         return State(
             script=script,
@@ -241,7 +241,7 @@ class Dynamics:
         """
         for old, new in zip(state.script, fresh, strict=True):
             old[which] = new
-        state.shown[which], state.due[which] = self._look_up(fresh, fresh.num_steps * 0)
+        state.shown[which], state.due[which] = self._opening(fresh)
         for counter in (state.clock, state.head, state.under, state.num_correct):
             counter[which] = 0
         state.place[which] = which[:, None]  # that of cell 0
@@ -299,6 +299,11 @@ class Dynamics:
             num_correct=num_correct,
         )
         return after, after.earned - state.earned, clock == script.num_steps
+
+    def _opening(self, script: Any) -> tuple[Tensor, Tensor]:
+        """What is shown and what is due at the first step, (B,) each."""
+        opening = script.row[:, self.dealer.opening] if isinstance(script, Hand) else script.rows[:, :2, 0]
+        return opening[:, 0], opening[:, 1]
 
     def _look_up(self, script: Any, clock: Any) -> tuple[Tensor, Tensor]:
         """What is shown and what is due at given steps, (B,) each."""

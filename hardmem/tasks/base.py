@@ -238,10 +238,10 @@ def _scaled(words: Tensor, left: Tensor) -> Tensor:
     """Random int16 -> bytes in 0 to left - 1, where that is at most 32: what is above 16 bits of the product."""
     if words.device.type != "cpu":
         return (words.int() + 2**15).mul_(left).bitwise_right_shift_(16).to(torch.uint8)
-    product = (words.numpy().view(np.uint16) ^ 2**15) * left.numpy().astype(np.uint32)
-    scaled = torch.empty(words.shape, dtype=torch.uint8)
-    scaled.numpy()[...] = product >> 16
-    return scaled
+    product = (words.numpy().view(np.uint16) ^ 2**15).astype(np.uint32)  # at once: NumPy mixes types piece by piece
+    product *= left.numpy().astype(np.uint32)
+    product >>= 16
+    return torch.from_numpy(product.astype(np.uint8))
 
 
 def uniform(num: int, shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device | str) -> Tensor:

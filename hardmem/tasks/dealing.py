@@ -65,7 +65,7 @@ class Dealt(Task):
 
     @abstractmethod
     def layout(self, case: Tensor) -> Layout:
-        """The layouts of cases (K,), each in 0 to `num_cases` - 1."""
+        """The layouts of cases (K,), each in 0 to `num_cases` - 1. All begin with the same row, whatever it shows."""
 
     @abstractmethod
     def deal(

@@ -159,6 +159,18 @@ def test_each_case_is_laid_out_once_or_each_problem(name):
         torch.testing.assert_close(ours[:, : task.num_cases], theirs, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    "task",
+    [make_task(name, preset) for name, task in TASKS.items() if issubclass(task, Dealt) for preset in task.presets],
+    ids=str,
+)
+def test_all_cases_begin_with_the_same_row(task):
+    """What begins an episode is then known without asking which case it is."""
+    layout = task.layout(torch.arange(task.num_cases))
+    assert len(layout.shown[:, 0].unique()) == 1
+    assert len(layout.due[:, 0].unique()) == 1
+
+
 def test_shuffled_permutes_what_counts():
     """The first 2, 3 or 4 places hold all the numbers below, and every order comes as often as any other."""
     count = torch.tensor([2, 3, 4]).repeat(4000)
