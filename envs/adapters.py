@@ -24,6 +24,7 @@ from hardmem.envs.options import (
     known_autoreset_mode,
     known_render_mode,
     known_reset,
+    limit_around,
     require_start,
     warn_if_cut,
 )
@@ -88,7 +89,7 @@ class SingleEnv(gym.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         if not self._seeded:
-            warn_if_cut(self.spec, self._episodes.longest)
+            warn_if_cut(limit_around(self), self._episodes.longest)
         if seed is not None or not self._seeded:
             self._episodes.seed(self.np_random)
             self._seeded = True
@@ -225,7 +226,7 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
         options = known_reset(options, "input", "reset_mask")
         super().reset(seed=seed)
         if not self._seeded:
-            warn_if_cut(self.spec, self._episodes.longest)
+            warn_if_cut(self._episodes.max_steps, self._episodes.longest)
         if seed is not None or not self._seeded:
             self._episodes.seed(self.np_random)
             self._seeded = True

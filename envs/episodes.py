@@ -29,10 +29,11 @@ class Play(Protocol):
 
     num_envs: int
     started: bool
+    max_steps: int | None
 
     @property
     def longest(self) -> int:
-        """Steps that an episode may take."""
+        """Steps that an episode may take, unless it is cut off after `max_steps`."""
 
     def seed(self, np_random: np.random.Generator) -> None:
         """Draw from here on as it says."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import gymnasium as gym
 import torch
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import TimeLimit
 
 
 class RenderModes(list[str]):
@@ -71,13 +72,27 @@ def known_reset(options: dict[str, Any] | None, *known: str) -> dict[str, Any]:
     return options or {}
 
 
-def warn_if_cut(spec: EnvSpec | None, longest: int) -> None:
-    """Warn of a step limit, the registered one, below what this difficulty may need."""
-    limit = gym.registry[spec.id].max_episode_steps if spec is not None and spec.id in gym.registry else None
+def limit_around(env: gym.Env[Any, Any]) -> int | None:
+    """The lowest step limit wrapped around an environment that is being reset; None where there is none.
+
+    `gym.make` wraps a `TimeLimit` around an environment and tells it nothing, its spec included. But the environment's
+    reset is called from that of the wrapper, which is still under way.
+    """
+    limits, frame = [], inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, TimeLimit) and caller.unwrapped is env:
+            limits.append(caller._max_episode_steps)
+        frame = frame.f_back
+    return min(limits, default=None)
+
+
+def warn_if_cut(limit: int | None, longest: int) -> None:
+    """Warn of a step limit in force below what an episode of this difficulty may need."""
     if limit is not None and longest > limit:
         gym.logger.warn(
-            f"an episode may take {longest} steps and the registered limit is {limit}: pass "
-            f"max_episode_steps={longest} unless it is to be cut off there"
+            f"an episode may take {longest} steps and is cut off after {limit}: pass "
+            f"max_episode_steps={longest} unless that is meant"
         )
 
 

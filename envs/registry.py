@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import gymnasium as gym
@@ -74,9 +75,7 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
 }
 """Ids and the plain-data arguments of `make_dynamics` behind them. Each oracle earns its task's optimum, 1.0."""
 
-FLAT_ENVIRONMENTS: dict[str, dict[str, Any]] = {
-    env_id.replace("-v0", "Flat-v0"): arguments for env_id, arguments in ENVIRONMENTS.items()
-}
+FLAT_ENVIRONMENTS: dict[str, dict[str, Any]] = {}
 """The same environments with one number for the whole action, for trainers that take an id but no arguments."""
 
 TAPE_ENVIRONMENTS: dict[str, tuple[str, float]] = {
@@ -91,32 +90,58 @@ TAPE_ENVIRONMENTS: dict[str, tuple[str, float]] = {
 """Classic tapes: ids, names from `TAPES` and Gym's reward thresholds, which a curriculum reaches as lengths grow."""
 
 REWARD_THRESHOLD = 0.99
-"""The mean return at which an environment counts as solved."""
+"""The share of what optimal play earns at which an environment counts as solved."""
 
 
-def _register(env_id: str, arguments: dict[str, Any], **format_arguments: str) -> None:
-    """Register with the step limit of the hardest preset; the format's arguments are those of `TaskEnv`.
+def flat_id(env_id: str) -> str:
+    """The id of the twin that takes one number for the whole action: `mine/First-v0` -> `mine/FirstFlat-v0`.
 
-    Episodes end by themselves, after at most the `max_steps` of their `Dynamics`. Gymnasium knows one limit for every
-    difficulty, and it must not cut off what a user makes longer; beyond the hardest preset a warning names the limit.
+    Raises:
+        ValueError: if the id does not end in a version.
     """
-    *_, hardest = TASKS[arguments["task"]].presets
-    gym.register(
-        id=env_id,
-        entry_point="hardmem.envs.adapters:TaskEnv",
-        vector_entry_point="hardmem.envs.adapters:TaskVectorEnv",
-        max_episode_steps=make_dynamics(**arguments, preset=hardest).max_steps,
-        reward_threshold=REWARD_THRESHOLD,
-        kwargs={**arguments, **format_arguments},
-    )
+    flat, found = re.subn(r"(-v\d+)$", r"Flat\1", env_id)
+    if not found:
+        raise ValueError(f"the id of an environment must end in its version, as in 'mine/First-v0', got {env_id!r}")
+    return flat
+
+
+def register(env_id: str, task: str, interface: str = "tape", **arguments: Any) -> None:
+    """Make an environment of a task: `gym.make` knows it from here on, and so does training by id.
+
+    Beside it stands its `Flat` twin, in which one number is the whole action. Episodes end by themselves, after at most
+    the `max_steps` of their `Dynamics`. Gymnasium knows one limit for every difficulty, and it must not cut off what a
+    user makes longer, so it is that of the hardest preset; beyond that a warning says what to pass. The reward
+    threshold is `REWARD_THRESHOLD` of the optimum at the default preset.
+
+    Args:
+        env_id: an id with its version, as in `mine/First-v0`.
+        task: a name from `TASKS`; put a class of yours there first.
+        interface: a name from `INTERFACES`.
+        arguments: what else `make_dynamics` takes, plain data, but a preset.
+
+    Raises:
+        ValueError: if the id has no version, a name is unknown or a number out of range.
+    """
+    flat, rules = flat_id(env_id), {"task": task, "interface": interface, **arguments}
+    optimum = make_dynamics(**rules).task.optimum
+    *_, hardest = TASKS[task].presets
+    max_steps = make_dynamics(**rules, preset=hardest).max_steps
+    ENVIRONMENTS[env_id] = FLAT_ENVIRONMENTS[flat] = rules
+    for name, kwargs in ((env_id, rules), (flat, {**rules, "action": "discrete"})):
+        gym.register(
+            id=name,
+            entry_point="hardmem.envs.adapters:TaskEnv",
+            vector_entry_point="hardmem.envs.adapters:TaskVectorEnv",
+            max_episode_steps=max_steps,
+            reward_threshold=REWARD_THRESHOLD * optimum,
+            kwargs=kwargs,
+        )
 
 
 for _id, _arguments in ENVIRONMENTS.items():
-    _register(_id, _arguments)
-for _id, _arguments in FLAT_ENVIRONMENTS.items():
-    _register(_id, _arguments, action="discrete")
+    register(_id, **_arguments)
 for _id, (_task, _threshold) in TAPE_ENVIRONMENTS.items():
-    for _name, _format in ((_id, {}), (_id.replace("-v0", "Flat-v0"), {"action": "discrete"})):
+    for _name, _format in ((_id, {}), (flat_id(_id), {"action": "discrete"})):
         gym.register(
             id=_name,
             entry_point="hardmem.envs.tape_adapters:TapeEnv",

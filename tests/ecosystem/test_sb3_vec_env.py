@@ -45,6 +45,7 @@ def test_check_env_of_stable_baselines3(env_id):
     check_env(gym.make(env_id).unwrapped)
 
 
+@pytest.mark.filterwarnings("ignore:.*is cut off after")
 @pytest.mark.parametrize(("env_id", "arguments"), CASES, ids=str)
 def test_one_environment_is_a_dummy_vec_env_of_one(env_id, arguments, memo_of):
     """Observations, rewards, ends and infos, through many episodes; only the time of an episode differs."""

@@ -222,6 +222,7 @@ def test_what_each_environment_has_is_said_as_gymnasium_says_it():
         ours.call("step", 0)
 
 
+@pytest.mark.filterwarnings("ignore:.*is cut off after")
 def test_truncation_is_not_termination():
     """Cut off after a limit below the problem's end: truncated, single and batched; the end itself is a termination."""
     for limit, expected in ((4, (False, True)), (5, (True, False))):

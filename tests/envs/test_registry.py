@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import gymnasium as gym
 import pytest
 import torch
 
-from hardmem.envs import ENVIRONMENTS, make_dynamics
+from hardmem.envs import ENVIRONMENTS, FLAT_ENVIRONMENTS, TaskEnv, TaskVectorEnv, make_dynamics, register
 from hardmem.envs.contents import Memory
 from hardmem.envs.testing import EnvironmentContract, play
 from hardmem.tasks import TASKS
@@ -18,6 +20,30 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def asked(rows):
+    """The symbol that is shown with a question mark."""
+    return rows[rows[:, 1] == 1, 0].unique().item()
+
+
+SHOWN = {  # the input that `problem` takes, from what a column (T, C) shows, where that is not all of it
+    "copy": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
+    "delay": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
+    "sort": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
+    "duplicated-input": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
+    "reverse": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
+    "repeat-copy": lambda task, rows: rows[rows[:, 0] > 0, 0].tolist(),
+    "forward-reverse": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
+    "addition": lambda task, rows: rows[rows[:, 1] > 0].flatten().tolist(),
+    "counting": lambda task, rows: [*rows[(rows[:, 0] > 0) & (rows[:, 1] == 0), 0].tolist(), asked(rows)],
+    "stack": lambda task, rows: rows[rows[:, 0] > 0, 0].tolist(),
+    "queue": lambda task, rows: rows[rows[:, 0] > 0, 0].tolist(),
+    "maze": lambda task, rows: rows[rows.any(dim=1) & (rows[:, 0] <= task.num_keys)].flatten().tolist(),
+    "associative-recall": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
+    "dynamic-ngrams": lambda task, rows: [s for s in rows[:, 0].tolist() if s],
+    "priority-sort": lambda task, rows: rows[rows[:, 0] > 0].flatten().tolist(),
+}
+
+
 class TestEveryEnvironment(EnvironmentContract):
     """The contract, over the whole registry."""
 
@@ -27,30 +53,119 @@ class TestEveryEnvironment(EnvironmentContract):
         if not TASKS[self.arguments["task"]].shows_answers:
             self.presets = self.presets[:2]  # at every step its oracle goes through the whole problem
 
+    def input_of(self, rules, problem):
+        if self.arguments["task"] not in SHOWN:
+            return super().input_of(rules, problem)
+        symbols = SHOWN[self.arguments["task"]](rules.task, problem.inputs[:, 0])
+        return symbols if rules.task.shows_answers else [*symbols, problem.targets[problem.mask][-1].item()]
+
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_the_spec_states_limit_and_threshold(env_id):
-    """The limit is that of the hardest preset: neither a preset nor anything shorter is cut off."""
+    """The limit is that of the hardest preset: neither a preset nor anything shorter is cut off.
+
+    The threshold lies between what is earned without memory and what optimal play earns, so that it can be reached.
+    """
     spec = gym.spec(env_id)
     steps = {
         preset: make_dynamics(**spec.kwargs, preset=preset).max_steps for preset in TASKS[spec.kwargs["task"]].presets
     }
     assert spec.max_episode_steps == max(steps.values()) == steps["longest"]
-    assert spec.reward_threshold == 0.99
+    task = make_dynamics(**spec.kwargs).task
+    assert task.memoryless < spec.reward_threshold < task.optimum
+    assert spec.reward_threshold == 0.99 * task.optimum
+    flat = gym.spec(env_id.replace("-v0", "Flat-v0"))
+    assert (flat.max_episode_steps, flat.reward_threshold) == (spec.max_episode_steps, spec.reward_threshold)
     assert set(gym.make(env_id).metadata["dials"]) > {"num_symbols", "max_length", "cells", "bits"}
 
 
 def test_longer_problems_are_not_cut_off():
-    """A length between the presets ends by itself under `gym.make`; beyond the hardest a warning names the limit."""
+    """A length between the presets ends by itself under `gym.make`."""
     env = gym.make("hardmem/Copy-v0", min_length=60, max_length=60)
     env.reset(seed=0)
     for step in range(121):
         *_, terminated, truncated, _ = env.step(env.unwrapped.oracle())
         assert not truncated
         assert terminated == (step == 120)
-    env = gym.make("hardmem/Copy-v0", max_length=200)
-    with pytest.warns(UserWarning, match="may take 401 steps and the registered limit is 301"):
-        env.reset(seed=0)
+
+
+MAKERS = {
+    "single": gym.make,
+    "native": partial(gym.make_vec, num_envs=2, vectorization_mode="vector_entry_point"),
+    "sync": partial(gym.make_vec, num_envs=2, vectorization_mode="sync"),
+}
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize(
+    ("arguments", "longest"),
+    [({"max_length": 200}, 401), ({"max_length": 50, "endless": True}, 2600)],
+    ids=["longer", "endless"],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_limit_that_may_cut_an_episode_off_is_named(maker, arguments, longest):
+    """The one in force, registered or given, and what to pass; who passes it, or what is enough, hears nothing."""
+    for limit in (None, longest - 1):
+        given = {} if limit is None else {"max_episode_steps": limit}
+        env = MAKERS[maker]("hardmem/Copy-v0", **arguments, **given)
+        told = f"may take {longest} steps and is cut off after {limit or 301}: pass max_episode_steps={longest} unless"
+        with pytest.warns(UserWarning, match=told) as heard:
+            env.reset(seed=0)
+        assert len(heard) == (2 if maker == "sync" else 1)
+        env.reset()  # said once
+    for limit in (longest, 3000):
+        MAKERS[maker]("hardmem/Copy-v0", **arguments, max_episode_steps=limit).reset(seed=0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_limit_no_warning():
+    """Where nothing cuts an episode off, nothing is said; where one's own wrapper does, it is."""
+    TaskEnv("copy", max_length=200).reset(seed=0)
+    gym.make("hardmem/Copy-v0", max_length=200).unwrapped.reset(seed=0)
+    TaskVectorEnv(2, "copy", max_length=200).reset(seed=0)
+    with pytest.warns(UserWarning, match="cut off after 20:"):
+        gym.wrappers.TimeLimit(gym.make("hardmem/Copy-v0"), 20).reset(seed=0)
+
+
+@pytest.fixture
+def other_ids():
+    """What is registered during a test is forgotten after it."""
+    registries = (gym.registry, ENVIRONMENTS, FLAT_ENVIRONMENTS)
+    before = [set(registry) for registry in registries]
+    yield
+    for registry, names in zip(registries, before, strict=True):
+        for name in set(registry) - names:
+            del registry[name]
+
+
+@pytest.mark.usefixtures("other_ids")
+def test_an_environment_of_ones_own_is_registered_as_all_are():
+    """One call: the id and its twin, single and vectorised, with limit, threshold and plain data as of the package."""
+    register("mine/Backwards-v3", task="dynamic-ngrams", interface="tape", self_paced=True)
+    known = gym.spec("hardmem/DynamicNGrams-v0")
+    for env_id, format_arguments in (("mine/Backwards-v3", {}), ("mine/BackwardsFlat-v3", {"action": "discrete"})):
+        spec = gym.spec(env_id)
+        assert (spec.max_episode_steps, spec.reward_threshold) == (known.max_episode_steps, known.reward_threshold)
+        assert spec.kwargs == {**known.kwargs, **format_arguments}
+        gym.make(env_id).reset(seed=0)
+        assert type(gym.make_vec(env_id, num_envs=2).unwrapped) is TaskVectorEnv
+    assert ENVIRONMENTS["mine/Backwards-v3"] == FLAT_ENVIRONMENTS["mine/BackwardsFlat-v3"] == known.kwargs
+
+
+@pytest.mark.parametrize(
+    ("env_id", "arguments", "message"),
+    [
+        ("mine/Backwards", {"task": "reverse"}, "must end in its version, as in 'mine/First-v0', got 'mine/Backwards'"),
+        ("mine/Backwards-v0", {"task": "revers"}, "unknown task 'revers'; choose one of"),
+        ("mine/Backwards-v0", {"task": "reverse", "interface": "associative"}, "needs keys to name a cell by"),
+    ],
+)
+def test_what_cannot_be_registered_is_named(env_id, arguments, message):
+    """In one sentence, and nothing of it stays."""
+    with pytest.raises(ValueError, match=message):
+        register(env_id, **arguments)
+    assert env_id not in gym.registry
+    assert env_id not in ENVIRONMENTS
 
 
 def test_a_self_paced_episode_is_cut_off_after_its_limit():
