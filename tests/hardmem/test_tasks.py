@@ -336,68 +336,6 @@ def test_the_episode_of_the_docstring(name):
     assert problem.num_steps().tolist() == [steps]
 
 
-def asked(rows):
-    """The symbol that is shown with a question mark."""
-    return rows[rows[:, 1] == 1, 0].unique().item()
-
-
-SHOWN = {  # the input that `problem` takes, from what a column (T, C) shows; where nothing answers, and the last answer
-    "copy": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
-    "delay": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
-    "sort": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
-    "duplicated-input": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
-    "reverse": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
-    "repeat-copy": lambda task, rows: rows[rows[:, 0] > 0, 0].tolist(),
-    "forward-reverse": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
-    "addition": lambda task, rows: rows[rows[:, 1] > 0].flatten().tolist(),
-    "counting": lambda task, rows: [*rows[(rows[:, 0] > 0) & (rows[:, 1] == 0), 0].tolist(), asked(rows)],
-    "stack": lambda task, rows: rows[rows[:, 0] > 0, 0].tolist(),
-    "queue": lambda task, rows: rows[rows[:, 0] > 0, 0].tolist(),
-    "maze": lambda task, rows: rows[rows.any(dim=1) & (rows[:, 0] <= task.num_keys)].flatten().tolist(),
-    "associative-recall": lambda task, rows: [s for s in rows[:, 0].tolist() if 1 <= s <= task.num_symbols],
-    "dynamic-ngrams": lambda task, rows: [s for s in rows[:, 0].tolist() if s],
-    "priority-sort": lambda task, rows: rows[rows[:, 0] > 0].flatten().tolist(),
-}
-
-
-@pytest.mark.parametrize("name", TASKS)
-def test_what_is_drawn_is_what_its_input_builds(name):
-    """Every column is the problem of the symbols it shows: batch of B equals B problems of one."""
-    task = make_task(name)
-    problem = task.draw(50, generator=generator())
-    shown = SHOWN.get(name, lambda task, rows: rows[rows.any(dim=1)].flatten().tolist())
-    for column in range(50):
-        symbols = shown(task, problem.inputs[:, column])
-        last = problem.targets[problem.mask[:, column], column][-1].item()
-        single = task.problem(symbols if task.shows_answers else [*symbols, last])
-        for field, one in zip(problem, single, strict=True):
-            torch.testing.assert_close(field[:, column : column + 1], one, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("preset", ["easiest", "default"])
-@pytest.mark.parametrize("name", TASKS)
-def test_without_memory_the_best_answer_earns_what_is_stated(name, preset):
-    """All that is left is one answer to each symbol shown, or for all where nothing is: the best earns `memoryless`.
-
-    Within 5 standard errors. Where that is guessing, so does every other answer.
-    """
-    task = make_task(name, preset)
-    problem = task.draw(4000, generator=generator())
-    shown = problem.inputs[..., 0]
-    if task.shows_answers:
-        assert (problem.inputs[problem.mask] == 0).all()
-    answers = torch.arange(1, task.num_answers + 1).reshape(-1, 1, 1, 1)
-    seen = torch.arange(task.input_sizes[0] + 1).reshape(-1, 1, 1)
-    right = ((problem.targets == answers) & problem.mask & (shown == seen)).sum(dim=2)  # (V, shown, B)
-    right = right / problem.mask.sum(dim=0)
-    best = right.mean(dim=2).argmax(dim=0)  # (shown,)
-    earned = right[best, torch.arange(len(best))].sum(dim=0)  # (B,)
-    assert abs(earned.mean() - task.memoryless) < 5 * earned.std() / 4000**0.5
-    if task.memoryless == 1 / task.num_answers:
-        every = right.sum(dim=1)
-        assert ((every.mean(dim=1) - task.memoryless).abs() < 5 * every.std(dim=1) / 4000**0.5).all()
-
-
 def test_lag_pushes_the_questions_back():
     """Three steps of waiting: shown as the largest symbol where a head has to tell them from the recital."""
     problem = Copy(num_symbols=8, max_length=2, lag=3).problem([4, 1])
