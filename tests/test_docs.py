@@ -6,10 +6,12 @@ import re
 import shlex
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
 from hardmem import BASELINES, SCHEMES, TASKS
 from hardmem.agents.cli import main
+from hardmem.envs import ENVIRONMENTS, FLAT_ENVIRONMENTS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -50,21 +52,47 @@ def test_python_is_python(page):
             compile(content, page.name, "exec")
 
 
-@pytest.mark.parametrize("number", range(3), ids=["task", "baseline", "addressing"])
-def test_a_file_of_ones_own(number, tmp_path, monkeypatch, capsys):
-    """Each is complete: nothing but its own lines; and what it trains learns its task."""
-    monkeypatch.chdir(tmp_path)
-    before = [dict(registry) for registry in (TASKS, BASELINES, SCHEMES)]
+@pytest.fixture
+def registries():
+    """What is registered during a test is forgotten after it."""
+    known = (TASKS, BASELINES, SCHEMES, ENVIRONMENTS, FLAT_ENVIRONMENTS, gym.registry)
+    before = [set(registry) for registry in known]
+    yield
+    for registry, names in zip(known, before, strict=True):
+        for name in set(registry) - names:
+            del registry[name]
+
+
+def run(number):
+    """A file of the page, which is complete: nothing but its own lines. Returns its names."""
     python = [content for language, content in blocks(EXTEND) if language == "python"]
-    assert len(python) == 3
-    try:
-        exec(compile(python[number], "extend.md", "exec"), {"__name__": "mine"})
-    finally:
-        for registry, names in zip((TASKS, BASELINES, SCHEMES), before, strict=True):
-            for name in set(registry) - set(names):
-                del registry[name]
+    assert len(python) == 4
+    names = {"__name__": "mine"}
+    exec(compile(python[number], "extend.md", "exec"), names)
+    return names
+
+
+@pytest.mark.usefixtures("registries")
+@pytest.mark.parametrize("number", [0, 2, 3], ids=["task", "baseline", "addressing"])
+def test_a_file_of_ones_own(number, tmp_path, monkeypatch, capsys):
+    """What it trains learns its task."""
+    monkeypatch.chdir(tmp_path)
+    run(number)
     exact = int(re.search(r"(\d+)% exact after", capsys.readouterr().out).group(1))
     assert exact >= 90
+
+
+@pytest.mark.usefixtures("registries")
+def test_an_environment_of_ones_own(capsys):
+    """It is registered, played and keeps the contract; without its `place` the contract says so, and what to do."""
+    names = run(1)
+    assert capsys.readouterr().out == "1.0\n"
+    assert {"mine/Last-v0", "mine/LastFlat-v0"} <= set(gym.registry)
+    assert gym.spec("mine/Last-v0").max_episode_steps == 11
+    del names["Last"].place
+    told = r"at step \d, after equal observations, of .*, it chose \{'address 0': .*`Task.place` put what replaces"
+    with pytest.raises(AssertionError, match=told):
+        names["TestLast"]().test_the_oracle_foresees_nothing()
 
 
 def test_the_tutorial(tmp_path, monkeypatch, capsys):
