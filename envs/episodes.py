@@ -179,6 +179,11 @@ class Episodes:
         return self.dynamics.oracle(as_torch(self.state)._replace(script=self.script)).numpy()
 
     @property
+    def age(self) -> Array:
+        """Steps that the episodes have been played, (B,)."""
+        return self._played - self._born
+
+    @property
     def script(self) -> Script:
         """The problems step by step, as tensors."""
         script: Any = as_torch(self.state.script)
@@ -203,6 +208,6 @@ class Episodes:
         """Which episodes are over without having ended, (B,)."""
         if self.max_steps is None or self._played < self._cut_before:
             return self._never.copy()
-        cut_off: Array = (self._played - self._born >= self.max_steps) & ~terminated
+        cut_off: Array = (self.age >= self.max_steps) & ~terminated
         self._cut_before = int(self._born.min()) + self.max_steps
         return cut_off

@@ -38,10 +38,10 @@ def _text(episodes: Episodes, place: int) -> str:
     drawn = [f"[{_words(cell)}]" if number in heads else f" {_words(cell)} " for number, cell in enumerate(cells)]
     rows = ["".join(drawn[first : first + CELLS_A_ROW]) for first in range(0, len(drawn), CELLS_A_ROW)]
     output, right = _output(episodes, place)
-    judged = f" {output[0]} ({'right' if right else 'wrong'})" if output else ""
+    judged = f"{output[0]} ({'right' if right else 'wrong'})" if output else "-"
     lines = [_progress(episodes, place), f"shown {_words(episodes.symbols(state.shown[place]))}"]
-    lines += [f"answered{judged}", *_deeds(episodes, place)]
-    return "\n".join(lines + [f"cells{row}" for row in rows]) + "\n"
+    lines += [f"answered {judged}", *_deeds(episodes, place)]
+    return "\n".join(lines + [f"cells {row}".rstrip() for row in rows]) + "\n"
 
 
 def _picture(episodes: Episodes, place: int) -> NDArray[np.uint8]:
@@ -96,10 +96,14 @@ def _progress(episodes: Episodes, place: int) -> str:
 
 
 def _action(episodes: Episodes, place: int) -> dict[str, int] | None:
-    """The last action of the episode by factor; None where there was none."""
-    if episodes.action is None or int(episodes.state.clock[place]) == 0:
+    """The last action of the problem by factor; None where there was none."""
+    if episodes.action is None or episodes.age[place] == 0:
         return None
-    return dict(zip(episodes.dynamics.factors, episodes.action[place].tolist(), strict=True))
+    action: dict[str, int] = dict(zip(episodes.dynamics.factors, episodes.action[place].tolist(), strict=True))
+    waits = action.get("pace") == 0
+    return (
+        action if waits or int(episodes.state.clock[place]) else None
+    )  # else it ended an endless episode's last level
 
 
 def _output(episodes: Episodes, place: int) -> tuple[list[str], bool]:
@@ -112,20 +116,23 @@ def _output(episodes: Episodes, place: int) -> tuple[list[str], bool]:
 
 
 def _deeds(episodes: Episodes, place: int) -> list[str]:
-    """What the last action did, a line for each head, in the order of a step; and whether the input went on."""
+    """What the last action did, a line for each head, in the order of a step; and whether the input went on.
+
+    Before the first one: where a head starts.
+    """
     dynamics, action = episodes.dynamics, _action(episodes, place)
     lines = []
     for head in range(dynamics.num_heads):
-        line = f"head {head}:"
+        line = f"head {head}: starts at cell 0"
         if action is not None:
             written = action[f"write {head}"]
             what = f" {written}" if dynamics.write == "symbol" else ""
             writes, moves = f"write{what}" if written else "", _move(dynamics, action[f"address {head}"])
             in_order = (moves, writes) if dynamics.moves_first else (writes, moves)
-            line = f"{line} {', then '.join(filter(None, in_order))}"
+            line = f"head {head}: {', then '.join(filter(None, in_order))}"
         lines.append(line)
     if dynamics.self_paced:
-        lines.append("" if action is None else f"the input {'goes on' if action['pace'] else 'waits'}")
+        lines.append("the input begins" if action is None else f"the input {'goes on' if action['pace'] else 'waits'}")
     return lines
 
 

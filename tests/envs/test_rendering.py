@@ -26,11 +26,13 @@ def texts(env_id, symbols, actions, **arguments):
 
 
 def test_a_tape_by_hand():
-    """Copy of [3, 1]: written, gone home, answered wrong; no action before the first."""
+    """Copy of [3, 1]: written, gone home, answered wrong; before the first action it says where the head starts."""
     actions = [[2, 1, 0], [2, 1, 0], [3, 0, 0], [1, 0, 4]]
     first, *_, home, last = texts("hardmem/Copy-v0", [3, 1], actions, num_cells=4)
-    assert first == "step 0 of 5, earned 0.00\nshown 3\nanswered\nhead 0:\ncells[.] .  .  . \n"
-    assert home == "step 3 of 5, earned 0.00, an answer is due\nshown .\nanswered\nhead 0: go home\ncells[3] 1  .  . \n"
+    assert first == "step 0 of 5, earned 0.00\nshown 3\nanswered -\nhead 0: starts at cell 0\ncells [.] .  .  .\n"
+    assert (
+        home == "step 3 of 5, earned 0.00, an answer is due\nshown .\nanswered -\nhead 0: go home\ncells [3] 1  .  .\n"
+    )
     assert last.splitlines()[2:4] == ["answered 5 (wrong)", "head 0: stay"]
 
 
@@ -38,7 +40,7 @@ def test_two_heads_by_number():
     """A line for each head, in the order of a step; both cells are marked."""
     (frame,) = texts("hardmem/SlotRecallRandomAccess-v0", [2, 4, 2, 0], [[5, 3, 1, 0, 0]], num_heads=2)[1:]
     assert frame.splitlines()[3:5] == ["head 0: go to cell 5, then write", "head 1: go to cell 3"]
-    cells = frame.splitlines()[-1].removeprefix("cells")
+    cells = frame.splitlines()[-1].removeprefix("cells ")
     assert cells.startswith(" .  .  . [.] . [2,4] . ")
 
 
@@ -53,6 +55,21 @@ def test_names_in_words():
     assert [frame.splitlines()[4] for frame in frames] == ["the input goes on", "the input waits"]
 
 
+def test_what_is_done_before_the_input_goes_on_is_shown():
+    """The first step of an episode may take several actions; and a level of an endless one begins as any problem."""
+    frames = texts("hardmem/SlotRecall-v0", [2, 4, 2, 0], [[2, 1, 0, 0]], preset="easiest")
+    assert [frame.splitlines()[3:5] for frame in frames] == [
+        ["head 0: starts at cell 0", "the input begins"],
+        ["head 0: write, then move +1", "the input waits"],
+    ]
+    env = gym.make("hardmem/Copy-v0", endless=True, render_mode="ansi")
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(env.unwrapped.oracle())
+    assert env.unwrapped.span == 1
+    assert env.render().splitlines()[2:4] == ["answered -", "head 0: starts at cell 0"]
+
+
 def test_a_written_symbol_is_named():
     """Where a write says what is written, so does the text."""
     (frame,) = texts("hardmem/Copy-v0", [3, 1], [[2, 5, 0]], write="symbol")[1:]
@@ -63,12 +80,12 @@ def test_only_an_answer_that_was_judged_is_shown():
     """Not one given while the input waits, nor, after an episode has started anew, that of the one before."""
     wait, answer = [1, 0, 0, 2], [1, 0, 1, 2]
     frames = texts("hardmem/Copy-v0", [3, 1], [*[answer] * 4, wait], self_paced=True)
-    assert [frame.splitlines()[2] for frame in frames] == ["answered"] * 4 + ["answered 3 (right)", "answered"]
+    assert [frame.splitlines()[2] for frame in frames] == ["answered -"] * 4 + ["answered 3 (right)", "answered -"]
     vector = gym.make_vec("hardmem/Copy-v0", 2, max_length=1, autoreset_mode="SameStep", render_mode="ansi")
     vector.reset(seed=0)
     for _ in range(3):
         vector.step(vector.unwrapped.oracle())
-    assert [frame.splitlines()[2:4] for frame in vector.render()] == [["answered", "head 0:"]] * 2
+    assert [frame.splitlines()[2:4] for frame in vector.render()] == [["answered -", "head 0: starts at cell 0"]] * 2
 
 
 @pytest.mark.parametrize("env_id", SAMPLE)
