@@ -135,7 +135,9 @@ class SingleEnv(gym.Env[Any, Any]):
 class TaskEnv(SingleEnv):
     """One episode at a time. `gym.make("hardmem.envs:hardmem/Copy-v0", max_length=5)`; see `Dynamics` for the rules.
 
-    `reset(options={"input": [3, 1, 2]})` plays the given symbols instead of drawing a problem.
+    `reset(options={"input": [3, 1, 2]})` plays the given symbols instead of drawing a problem. Where a step shows
+    several, they are rows, one symbol for each channel, in one flat list: `[5, 1, 4, 0, 1, 0]` is a fact and a cue of
+    FactRecall.
 
     Args:
         task: a name from `TASKS`.

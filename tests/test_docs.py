@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -11,11 +12,12 @@ import pytest
 
 from hardmem import BASELINES, SCHEMES, TASKS
 from hardmem.agents.cli import main
-from hardmem.envs import ENVIRONMENTS, FLAT_ENVIRONMENTS
+from hardmem.envs import ENVIRONMENTS, FLAT_ENVIRONMENTS, Dynamics, TaskEnv, TaskVectorEnv, make_dynamics
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 EXTEND = (ROOT / "docs/extend.md").read_text()
+ENVIRONMENTS_PAGE = (ROOT / "docs/environments.md").read_text()
 TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
 
 
@@ -93,6 +95,28 @@ def test_an_environment_of_ones_own(capsys):
     told = r"at step \d, after equal observations, of .*, it chose \{'address 0': .*`Task.place` put what replaces"
     with pytest.raises(AssertionError, match=told):
         names["TestLast"]().test_the_oracle_foresees_nothing()
+
+
+def test_the_page_of_environments_runs(capsys):
+    """Each of its blocks by itself, without a warning; the rules on a device earn what it says."""
+    python = [content for language, content in blocks(ENVIRONMENTS_PAGE) if language == "python"]
+    for content in python:
+        exec(compile(content, "environments.md", "exec"), {})
+    assert len(python) == 3
+    assert capsys.readouterr().out == "1.0\n"
+
+
+def test_the_page_of_environments_has_every_option():
+    """Those of the rules in one table, those of the adapters in the other, with the defaults they have."""
+    section = ENVIRONMENTS_PAGE.partition("## Options\n")[2].partition("\n## ")[0]
+    told = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", section, flags=re.M))
+    known = {}
+    for function in (make_dynamics, Dynamics, TaskEnv, TaskVectorEnv):
+        known |= inspect.signature(function).parameters
+    assert set(told) == set(known) - {"task", "arguments", "kwargs"}
+    for name in ("preset", "order", "write", "emit", "observation", "action", "endless", "observable", "num_envs"):
+        default = known[name].default
+        assert told[name].startswith(("the first", f'`"{default}"`', f"`{default}`", f"{default}")), name
 
 
 def test_the_tutorial(tmp_path, monkeypatch, capsys):

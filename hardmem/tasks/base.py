@@ -154,6 +154,7 @@ class Task(ABC):
     def dials(self) -> dict[str, Any]:
         """The difficulty as plain data: every argument, and what has to be kept at most, in cells and in bits.
 
+        Bits are those of what may be asked for; keys and priorities, by which it is found, are not counted.
         "lag", "rewrites" and "distractors" are there for every task: 0 where it has none.
         """
         arguments, cells = dataclasses.asdict(self), self.num_stored
