@@ -94,7 +94,9 @@ def _follow(
     if quiet:
         return
     if outcome.solved is None:
-        console.print(f"not solved within {config.max_updates} updates: {outcome.curve[-1].exact:.1%} exact")
+        last = outcome.curve[-1]
+        kept = f"{last.exact:.1%} exact" if last.attempt == 1 else f"the best of {last.attempt} attempts is kept"
+        console.print(f"not solved within {config.max_updates} updates: {kept}")
     else:
         at = outcome.solved
         console.print(f"solved after {at.update} updates, {at.rollouts:,} rollouts, {at.seconds:.1f} s")

@@ -42,7 +42,8 @@ class TrainConfig:
     tenth in both."""
     restart_after: int = 200
     """Updates without progress, while nothing is solved, after which training begins anew with fresh weights; 0 for
-    never. It doubles with every second attempt, and all draw on one budget."""
+    never. It doubles with every second attempt, and all draw on one budget; if that ends unsolved, the best attempt is
+    what is kept."""
     learning_rate: float = 1e-2
     """Adam's step size, at the first update."""
     learning_rate_final: float = 1e-4

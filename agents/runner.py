@@ -47,6 +47,9 @@ def train(
 ) -> tuple[Learner, Outcome]:
     """Train until the task is solved at every length up to `max_length`, or the budget of updates is spent.
 
+    If the budget is spent first, the learner is that of the best attempt: the one with most right greedy answers at all
+    lengths when it was given up or the budget spent; of equals the last.
+
     With a folder it is what `hardmem train` does: SIGINT and SIGTERM finish the update and write a checkpoint, and
     `resume` goes on from the last one, whatever happened.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import time
@@ -62,6 +63,8 @@ def make_learner(config: TrainConfig, device: torch.device | str = "cpu") -> Lea
 class Training:
     """A training between two updates. All that decides how it goes on is in `state_dict`.
 
+    When the budget is spent and the task unsolved, `learner` is the best of the attempts, not always the last.
+
     Args:
         config: what to train, and how.
         world: the processes that share the batch; every one holds the same weights.
@@ -85,6 +88,8 @@ class Training:
         self.solved: Progress | None = None
         self.begun, self.best, self.improved = 0, 0.0, 0  # updates of the attempt's start and last progress, and that
         self.hopeful = False  # whether the attempt has learned anything
+        self.given_up: tuple[float, dict[str, Tensor]] | None = None  # the best one's accuracy at its end, and weights
+        self.under_way: dict[str, Tensor] | None = None  # the attempt's weights, once a better one is in their place
         self._resumed_at = time.perf_counter()
 
     def _curriculum(self) -> Curriculum:
@@ -139,7 +144,10 @@ class Training:
         noise = {"gradient_variance": self.noise.variance(), "gradient_signal_to_noise": self.noise.signal_to_noise()}
         self.world.average(batch.metrics.values())
         metrics = {**batch.metrics, "grad_norm": grad_norm, **noise}
-        return self._validate({name: float(value) for name, value in metrics.items()})
+        point = self._validate({name: float(value) for name, value in metrics.items()})
+        if self.solved is None and self.done():
+            self._take_the_best()
+        return point
 
     def _shared(self) -> list[Tensor]:
         """What every process has seen a part of: gradients, and the averages that a baseline or an estimate keeps."""
@@ -243,7 +251,9 @@ class Training:
         take turns: a model's hard and soft attempts. Fresh weights, because a model that was trained with cells drawn
         at random learns from averages more slowly than one that was not.
         """
-        progress = self.progress
+        progress, accuracy = self.progress, self.progress.metrics["accuracy"]
+        if self.given_up is None or accuracy >= self.given_up[0]:
+            self.given_up = accuracy, copy.deepcopy(self.learner.state_dict())
         progress.attempt += 1
         self.begun, self.best, self.improved = progress.update, 0.0, progress.update
         self.hopeful = False
@@ -254,6 +264,15 @@ class Training:
         self.optimizer.state.clear()
         self.noise = GradientVariance(self.actor)
         self.curriculum = self._curriculum()
+
+    def _take_the_best(self) -> None:
+        """At the end of the budget, put the best attempt given up in the place of one that is worse or just begun."""
+        if self.given_up is None:
+            return
+        accuracy, weights = self.given_up
+        if self.begun == self.progress.update or self.progress.metrics["accuracy"] < accuracy:
+            self.under_way = copy.deepcopy(self.learner.state_dict())
+            self.learner.load_state_dict(weights)
 
     def _check_finite(self, batch: Batch, grad_norm: Tensor) -> None:
         update = self.progress.update
@@ -288,6 +307,8 @@ class Training:
             "curve": [dataclasses.asdict(point) for point in self.curve],
             "solved": None if self.solved is None else dataclasses.asdict(self.solved),
             "attempt": {name: getattr(self, name) for name in ATTEMPT},
+            "given_up": self.given_up,
+            "under_way": self.under_way,
         }
 
     def check(self, state: dict[str, Any]) -> None:
@@ -326,6 +347,10 @@ class Training:
         self.solved = None if state["solved"] is None else Progress(**state["solved"])
         for name in ATTEMPT:
             setattr(self, name, state["attempt"][name])
+        self.given_up, self.under_way = state.get("given_up"), state.get("under_way")  # older states have neither
+        if self.under_way is not None and not self.done():  # the budget has grown
+            self.learner.load_state_dict(self.under_way)
+            self.under_way = None
         self._resumed_at = time.perf_counter()
 
 

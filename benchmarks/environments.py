@@ -118,7 +118,7 @@ def learn(env_id: str, seed: int) -> dict[str, float]:
         max_length=longest,
         start_length=shortest(task),
         seed=seed,
-        restart_after=0,  # with so few updates, a second attempt is one that has hardly begun when it is examined
+        restart_after=0,  # so few updates are spent on one attempt
         **{"max_updates": 400, **SETTINGS.get(env_id, {})},
     )
     start = time.process_time()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import json
 import math
 
 import pytest
 import torch
 
 from hardmem.access import ACCESS, DRAWN
-from hardmem.agents import AgentConfig, SequenceConfig, train
+from hardmem.agents import AgentConfig, SequenceConfig, load, train
 from hardmem.agents import training as training_module
 from hardmem.agents.compare import METHODS
+from hardmem.agents.evaluation import evaluate
 from hardmem.agents.first_cells import ODDS, spread_out
-from hardmem.agents.learner import Generators, Stage
+from hardmem.agents.learner import Generators, Score, Stage
 from hardmem.agents.progress import Progress
 from hardmem.agents.reinforce import collect
 from hardmem.agents.sequence import SequenceLearner, bits_per_sequence
@@ -151,18 +154,57 @@ def test_an_attempt_without_progress_is_given_up():
     """Fresh weights, first stage, same budget: with nothing to improve, every `restart_after` updates."""
     config = dataclasses.replace(SMALL_HARD, learning_rate=1e-9, restart_after=10, max_updates=30, eval_problems=20)
     training = Training(config)
-    first = [parameter.clone() for parameter in training.learner.parameters()]
-    attempts, stages = [], []
+    attempts, stages, weights = [], [], []
     while not training.done():
         stages.append(training._stage().update)
+        weights.append([parameter.clone() for parameter in training.learner.parameters()])
         training.update()
         attempts.append(training.progress.attempt)
     assert attempts[-1] >= 2
     change = attempts.index(2)
     assert stages[: change + 2] == [*range(change + 1), 0]
-    second = list(training.learner.parameters())
-    assert any((new - old).abs().max() > 0.01 for new, old in zip(second, first, strict=True))
+    assert any((new - old).abs().max() > 0.01 for new, old in zip(weights[change + 1], weights[0], strict=True))
     assert training.progress.update == 30
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best"),
+    [
+        ([0.5, 0.1, 0.3], 0),
+        ([0.1, 0.5, 0.3], 1),
+        ([0.1, 0.2, 0.3], 2),
+        ([0.3, 0.3, 0.3], 2),  # of equals the last
+        ([0.3, 0.3, 0.1], 1),
+        ([0.5, 0.1], 0),  # the third attempt has just begun
+        ([0.1, 0.5], 1),
+        ([0.3, 0.1, 0.5, 0.2], 0),  # the third was better before than at its end
+        ([0.5, 1.0, 0.1], 2),  # solved, and finished
+    ],
+)
+def test_the_best_attempt_is_handed_back(accuracies, best, monkeypatch, tmp_path):
+    """An attempt each for the first two validations, the others for the third, whose patience is twice as long.
+
+    In a run folder, the last checkpoint and the results are of it, too, and the curve is of what happened.
+    """
+    seen, scores = [], iter(accuracies)
+
+    def scored(learner, max_length, generator):
+        seen.append(copy.deepcopy(learner.state_dict()))
+        accuracy = next(scores)
+        return Score(exact=accuracy, accuracy=accuracy)
+
+    monkeypatch.setattr(training_module, "examine", scored)
+    monkeypatch.setattr(training_module, "PROGRESS", 2)  # nothing will do
+    config = dataclasses.replace(SMALL_HARD, restart_after=1, soft_after=0, eval_every=1, finish_updates=1)
+    config = dataclasses.replace(config, max_updates=len(accuracies))
+    learner, outcome = train(config, tmp_path / "run", problems=10)
+    loaded = load(tmp_path / "run", "cpu")[0]
+    for name, value in seen[best].items():
+        assert torch.equal(learner.state_dict()[name], value)
+        assert torch.equal(loaded.state_dict()[name], value)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["evaluation"] == evaluate(loaded, (3, 6), 10, generators().test)
+    assert [point.metrics["accuracy"] for point in outcome.curve] == accuracies
 
 
 def test_no_attempt_is_given_up_where_none_should_be():

@@ -48,7 +48,8 @@ TINY = {
         **SMALL,
     ),
     "sequence": SequenceConfig(num_symbols=4, **SMALL),
-    "restarted": SequenceConfig(num_symbols=4, learning_rate=1e-9, restart_after=5, **SMALL),
+    # Three attempts, of which the first, given up after 10 updates, is the best.
+    "restarted": SequenceConfig(seed=4, num_symbols=4, learning_rate=1e-9, restart_after=5, **SMALL),
 }
 AGENT = TINY["agent"]
 
@@ -106,17 +107,34 @@ def test_kills_at_random_moments_change_nothing():
         assert entry["different"] == 0
 
 
-def test_a_finished_run_stays_and_can_be_given_more(tmp_path):
-    """Resuming it trains nothing; a larger budget goes on, to the same end as if it had been given at once."""
-    train(AGENT, tmp_path / "run")
+@pytest.mark.parametrize("name", ["agent", "restarted"])
+def test_a_finished_run_stays_and_can_be_given_more(name, tmp_path, capsys):
+    """Resuming it trains nothing; a larger budget goes on, to the same end as if it had been given at once.
+
+    With the attempt under way, too, where the run had ended with a better one.
+    """
+    train(TINY[name], tmp_path / "run")
     before = outcome(tmp_path / "run")
+    assert (before[0]["under_way"] is not None) == (name == "restarted")
     resume(tmp_path / "run", lambda progress: pytest.fail("trained on"))
+    main(["resume", str(tmp_path / "run")])
+    assert ("updates: the best of 3 attempts is kept" in capsys.readouterr().out) == (name == "restarted")
     assert outcome(tmp_path / "run") == before
-    longer = dataclasses.replace(AGENT, max_updates=40)
+    longer = dataclasses.replace(TINY[name], max_updates=40)
     resume(tmp_path / "run", max_updates=40)
     train(longer, tmp_path / "longer")
     assert load(tmp_path / "run")[1] == longer
-    assert outcome(tmp_path / "run")[1] == outcome(tmp_path / "longer")[1]
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "longer")
+
+
+def test_a_checkpoint_from_before_attempts_were_kept_is_gone_on_from(tmp_path):
+    """It knows of no attempt but the one under way."""
+    with pytest.raises(Interrupted):
+        train(TINY["restarted"], tmp_path / "run", stop_at(15))
+    state = load_checkpoint(tmp_path / "run")
+    del state["given_up"], state["under_way"]
+    save_checkpoint(tmp_path / "run", state)
+    assert resume(tmp_path / "run")[1].curve[-1].update == 30
 
 
 def test_a_run_without_checkpoint_starts_again(tmp_path):
