@@ -24,11 +24,22 @@ class Contents:
     Args:
         sizes: the symbols of each channel, its blank included.
         device: where the tables live.
+        dtype: of whole numbers, in which codes are kept.
+
+    Raises:
+        ValueError: if there are more codes than that can tell apart.
     """
 
-    def __init__(self, sizes: Sequence[int], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, sizes: Sequence[int], device: torch.device | str = "cpu", dtype: torch.dtype = torch.int64
+    ) -> None:
         self.sizes = tuple(sizes)
         self.num_codes = math.prod(sizes)
+        if self.num_codes > torch.iinfo(dtype).max:
+            raise ValueError(
+                f"what is shown at once must be one of fewer than 2 ** {torch.iinfo(dtype).bits - 1} things, got "
+                f"{' * '.join(map(str, self.sizes))}: the symbols of each channel, its blank included"
+            )
         self.width = sum(sizes)
         self.strides = tuple(math.prod(sizes[channel + 1 :]) for channel in range(len(sizes)))
         self._strides, self._sizes = torch.tensor([self.strides, self.sizes], device=device)  # (C,) each

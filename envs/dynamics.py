@@ -82,7 +82,7 @@ class Dynamics:
     Raises:
         ValueError: if a name is unknown, a number is not whole or below 1, a flag is neither True nor False, the
             interface does not fit the task or the moves, there is no such device, or what is read shall be the answer
-            where that was never shown.
+            where that was never shown, or there are more symbols than an int32 can tell apart.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Dynamics:
         self.moves_first = order == "move-answer-write"
         self.write, self.emit, self.self_paced, self.wiped = write, emit, self_paced, wiped
         self.device = known_device(device)
-        self.contents = Contents([size + 1 for size in task.input_sizes], self.device)
+        self.contents = Contents([size + 1 for size in task.input_sizes], self.device, torch.int32)
         self.interface = make_interface(interface, task, self.num_cells, self.device, moves)
 
         writes = 2 if write == "observation" else task.input_sizes[task.answer_channel] + 1
@@ -233,6 +233,9 @@ class Dynamics:
 
     def replace(self, state: State, which: Tensor, fresh: Any) -> State:
         """Start new episodes in the places `which` (K,) of the batch.
+
+        Each call moves their eras on by the number of codes: go on from `state.memory.renewed()` before they pass an
+        int32, as `Episodes` does.
 
         Args:
             state: all episodes.

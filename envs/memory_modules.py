@@ -118,6 +118,7 @@ class Cells(MemoryModule):
         if isinstance(built, Associative):
             self._contents = numpy_twin(Contents([size + 1 for size in observation.input_sizes]))
         self._num_codes = 2 if self._contents is None else self._contents.num_codes
+        self._emptied, self._most_eras = 0, np.iinfo(np.int64).max // self._num_codes
         empty = torch.zeros((num_cells, num_envs), dtype=torch.int64)
         self._memory: Any = as_numpy(Memory(cells=empty, era=empty[0].clone()))
         self._rows = np.zeros((num_cells, num_envs, observation.width), dtype=np.float32)
@@ -129,8 +130,13 @@ class Cells(MemoryModule):
         self.low, self.high = np.append(np.tile(low, num_heads), zeros), np.append(np.tile(high, num_heads), ones)
 
     def empty(self, which: Array) -> None:
+        if not which.any():
+            return
         self._memory.era[which] += self._num_codes
         self._head[which] = 0
+        self._emptied += 1
+        if self._emptied >= self._most_eras:  # there may be no room for a code beside the era
+            self._memory, self._emptied = self._memory.renewed(), 0
 
     def advance(self, action: Array, observed: Array, taken: Array) -> None:
         address, writes = action[:, : self.num_heads], action[:, self.num_heads :]

@@ -208,6 +208,16 @@ def test_eras_start_again_unseen(monkeypatch):
     assert era > none == 0
 
 
+def test_as_many_symbols_as_an_int32_can_tell_apart():
+    """The oracle earns everything, in one problem after another, where one symbol more is refused."""
+    arguments = {"num_keys": 2**10 - 1, "max_length": 1, "distractors": 1, "num_cells": 4, "autoreset_mode": "SameStep"}
+    env = make_vec("hardmem/FactRecallRandomAccess-v0", 2, num_symbols=2**11 - 2, **arguments)
+    env.reset(seed=0)
+    assert sum(env.step(env.unwrapped.oracle())[1] for _ in range(3 * 4)).tolist() == [3.0, 3.0]
+    with pytest.raises(ValueError, match=r"fewer than 2 \*\* 31 things, got 1024 \* 1024 \* 2048: the symbols of each"):
+        make_vec("hardmem/FactRecallRandomAccess-v0", 2, num_symbols=2**11 - 1, **arguments)
+
+
 def test_fresh_problems_follow_a_given_one():
     """A vector whose problem was given goes on with drawn ones."""
     env = make_vec("hardmem/Copy-v0", 2, max_length=3, autoreset_mode="SameStep")

@@ -36,6 +36,15 @@ def test_one_hot_by_hand(largest, monkeypatch):
     assert numpy_twin(both).one_hot(as_numpy(torch.tensor(CODES))).tolist() == ONE_HOT
 
 
+@pytest.mark.parametrize(("dtype", "bits"), [(torch.int32, 31), (torch.int64, 63)])
+def test_codes_must_be_told_apart(dtype, bits):
+    """By as many bits as they are kept in."""
+    size = 2 ** (bits - 10)
+    with pytest.raises(ValueError, match=rf"one of fewer than 2 \*\* {bits} things, got 1024 \* {size}: the symbols"):
+        Contents([2**10, size], dtype=dtype)
+    assert Contents([2**10, size - 1], dtype=dtype).num_codes == 2**bits - 2**10
+
+
 def test_a_new_era_empties_all_cells():
     """What was written before it is void, what is written in it is not."""
     memory = Memory(cells=torch.tensor([[3, 12 + 3], [0, 7]]), era=torch.tensor([0, 12]))  # (N, B)

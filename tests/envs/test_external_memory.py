@@ -436,6 +436,26 @@ def test_other_spaces_are_refused():
         ExternalMemory(Recite()).step([0, 0, 4])
 
 
+def test_cells_are_empty_at_every_start_whatever_they_can_hold():
+    """Symbols whose codes take 60 bits: an int64 has room for a few eras of them, and there are more episodes."""
+
+    class Many(Recite):
+        observation_space = gym.spaces.MultiDiscrete([2**10 - 1] * 6)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed, options=options)
+            return self.observation_space.nvec - 1, {}
+
+        def step(self, action):
+            return self.observation_space.nvec - 1, 0.0, False, False, {}
+
+    env = ExternalMemory(Many(), "associative", num_cells=2)
+    name_shown = env.num_actions[0] - 2  # the last symbol of the last channel
+    for _ in range(20):
+        assert env.reset()[0][-1] == 0
+        assert env.step([name_shown, 1, 0])[0][-1] == 1
+
+
 def test_a_wrapped_environment_can_be_made_again_from_its_spec():
     """The wrapper records its arguments, as Gymnasium's own do."""
     env = ExternalMemory(gym.make("CartPole-v1"), "random-access", num_cells=3, num_heads=2)
