@@ -7,6 +7,7 @@ given. What is then done with a distribution, averaging over it or touching one 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,9 @@ from hardmem.memory import Address, HardAddress, as_weights
 
 HOME = "home"
 """The move that goes to cell 0 from anywhere."""
+
+FARTHEST = 2**62
+"""Offsets of moves are smaller, so that a cell's number and one of them add up to an int64."""
 
 Move = int | str
 
@@ -43,12 +47,21 @@ def move_table(moves: Sequence[Move], device: torch.device | str = "cpu") -> Mov
     """Build the table of a set of moves.
 
     Raises:
-        ValueError: if there are none, one stands twice, or one is neither an integer nor `HOME`.
+        ValueError: if there are none, one stands twice, or one is neither an integer nor `HOME`, or too large.
     """
-    if not moves or len(set(moves)) != len(moves) or not all(move == HOME or isinstance(move, int) for move in moves):
+    known = tuple(HOME if isinstance(move, str) else int(move) for move in moves if _is_move(move))
+    if not known or len(set(known)) != len(moves):
         raise ValueError(f"moves must be distinct integers or {HOME!r}, at least one, got {list(moves)}")
-    offset = torch.tensor([0 if isinstance(move, str) else move for move in moves], device=device)
-    return MoveTable(tuple(moves), offset, torch.tensor([int(move != HOME) for move in moves], device=device))
+    offsets = [0 if isinstance(move, str) else move for move in known]
+    if max(map(abs, offsets)) >= FARTHEST:
+        raise ValueError(f"moves must lie within 2 ** {FARTHEST.bit_length() - 1} of 0, got {list(moves)}")
+    stays = torch.tensor([int(move != HOME) for move in known], device=device)
+    return MoveTable(known, torch.tensor(offsets, device=device), stays)
+
+
+def _is_move(move: object) -> bool:
+    """Whether it is `HOME` or a whole number of any type; True and False are none."""
+    return move == HOME if isinstance(move, str) else isinstance(move, Integral) and not isinstance(move, bool)
 
 
 class AddressDistribution(NamedTuple):

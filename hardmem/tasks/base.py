@@ -268,7 +268,7 @@ def random_words(
 
 
 def whole(**numbers: Any) -> None:
-    """Check arguments by name.
+    """Check arguments by name; True and False are no numbers.
 
     Raises:
         ValueError: naming the first that is not a whole number.
@@ -287,7 +287,7 @@ def true_or_false(**flags: Any) -> None:
 
 def _are(kind: type, what: str, arguments: dict[str, Any]) -> None:
     for name, argument in arguments.items():
-        if not isinstance(argument, kind):
+        if not isinstance(argument, kind) or (isinstance(argument, bool) and kind is not bool):
             raise ValueError(f"{name} must be {what}, got {argument!r}")
 
 

@@ -163,6 +163,8 @@ def test_bad_calls_are_named():
         vector.reset(options={"reset_mask": [1, 0, 1]})
     with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
         make_vec("hardmem/Copy-v0", 0)
+    with pytest.raises(ValueError, match="num_envs must be a whole number, got True"):
+        make_vec("hardmem/Copy-v0", True)
 
 
 def test_without_stable_baselines3_one_sentence_says_what_to_install(monkeypatch):

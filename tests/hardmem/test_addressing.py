@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -312,11 +313,22 @@ def test_entropy_of_impossible_candidates_is_finite(dtype):
     torch.testing.assert_close(logits.grad[1], torch.zeros(3, dtype=dtype))
 
 
-@pytest.mark.parametrize("moves", [(), (1, 1), (0, "hom"), (0.5,), (HOME, HOME)])
+@pytest.mark.parametrize("moves", [(), (1, 1), (0, "hom"), (0.5,), (HOME, HOME), (True,), ([1],), (1, np.int64(1))])
 def test_moves_must_be_distinct_integers_or_home(moves):
     """The message holds what came."""
     with pytest.raises(ValueError, match=r"moves must be distinct integers or 'home', at least one, got \["):
         move_table(moves)
+
+
+def test_moves_of_any_type_of_whole_numbers():
+    """They are ints in the table; those that do not fit in with a cell's number are refused."""
+    table = move_table([np.int64(-1), np.uint8(2), HOME, 2**62 - 1])
+    assert table.moves == (-1, 2, HOME, 2**62 - 1)
+    assert [type(move) for move in table.moves] == [int, int, str, int]
+    assert table.targets(torch.tensor([1]), num_cells=5).tolist() == [[0, 3, 0, 2**62 % 5]]
+    for far in (2**62, -(2**62), 10**20):
+        with pytest.raises(ValueError, match=rf"moves must lie within 2 \*\* 62 of 0, got \[0, {far}\]"):
+            move_table([0, far])
 
 
 def test_shapes_must_fit():

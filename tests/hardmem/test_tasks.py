@@ -114,6 +114,7 @@ def test_num_steps_ends_with_the_last_answer(name):
     ("difficulty", "message"),
     [
         ({"num_symbols": 0}, "num_symbols must be at least 1, got 0"),
+        ({"num_symbols": True}, "num_symbols must be a whole number, got True"),
         ({"min_length": 0}, "min_length=0"),
         ({"min_length": 5, "max_length": 4}, "1 <= min_length <= max_length, got min_length=5 and max_length=4"),
     ],
