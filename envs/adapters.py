@@ -29,8 +29,8 @@ from hardmem.envs.options import (
     warn_if_cut,
 )
 from hardmem.envs.rendering import RENDER_MODES, Frame, render
-from hardmem.tasks import make_task
-from hardmem.tasks.base import at_least, true_or_false
+from hardmem.tasks import difficulty_names, make_task
+from hardmem.tasks.base import at_least, known_arguments, true_or_false
 
 Array = NDArray[Any]
 
@@ -49,9 +49,26 @@ def make_dynamics(task: str, interface: str = "tape", preset: str = "default", *
 
     Raises:
         ValueError: if a name is unknown or a number out of range.
+        UnknownArgumentError: if an argument is.
     """
+    known_arguments(task, arguments, argument_names(task, make_dynamics))
     rules = {name: arguments.pop(name) for name in inspect.signature(Dynamics).parameters if name in arguments}
     return Dynamics(make_task(task, preset, **arguments), interface, **rules)
+
+
+def argument_names(task: str, *takers: Callable[..., Any]) -> list[str]:
+    """What all of these take by name, `Dynamics` and the task of that name beside.
+
+    Raises:
+        ValueError: if there is no such task.
+    """
+    return [*parameter_names(*takers, Dynamics), *difficulty_names(task)]
+
+
+def parameter_names(*takers: Callable[..., Any]) -> list[str]:
+    """What all of these take by name."""
+    parameters = [parameter for taker in takers for parameter in inspect.signature(taker).parameters.values()]
+    return list(dict.fromkeys(each.name for each in parameters if each.kind is not each.VAR_KEYWORD))
 
 
 class SingleEnv(gym.Env[Any, Any]):
@@ -152,6 +169,7 @@ class TaskEnv(SingleEnv):
 
     Raises:
         ValueError: if a name is unknown or a number out of range.
+        UnknownArgumentError: if an argument is.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 - replaced in each environment, never changed
@@ -171,6 +189,7 @@ class TaskEnv(SingleEnv):
         **kwargs: Any,
     ) -> None:
         true_or_false(endless=endless)
+        known_arguments(task, kwargs, argument_names(task, TaskEnv, make_dynamics))
         self.dynamics = make_dynamics(task, **kwargs)
         self.metadata = {**self.metadata, "dials": self.dynamics.dials}
         format = Format(self.dynamics, 1, observation, action)
@@ -347,6 +366,7 @@ class TaskVectorEnv(NativeVectorEnv, VectorEnv[Any, Any, Array]):  # directly: s
 
     Raises:
         ValueError: if a name is unknown or a number out of range.
+        UnknownArgumentError: if an argument is.
     """
 
     def __init__(
@@ -365,6 +385,7 @@ class TaskVectorEnv(NativeVectorEnv, VectorEnv[Any, Any, Array]):  # directly: s
     ) -> None:
         at_least(1, num_envs=num_envs)
         true_or_false(endless=endless)
+        known_arguments(task, kwargs, argument_names(task, TaskVectorEnv, make_dynamics))
         self.dynamics = make_dynamics(task, **kwargs)
         self.metadata = {**TaskEnv.metadata, "dials": self.dynamics.dials}
         episodes = (EndlessEpisodes if endless else Episodes)(self.dynamics, num_envs, max_episode_steps)

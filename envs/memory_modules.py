@@ -22,7 +22,7 @@ from hardmem.envs.contents import Contents, Memory
 from hardmem.envs.dynamics import ORDERS
 from hardmem.envs.flat_spaces import FlatSpace
 from hardmem.envs.interfaces import Associative, make_interface
-from hardmem.tasks.base import at_least
+from hardmem.tasks.base import at_least, known_arguments
 
 Array = NDArray[Any]
 
@@ -281,11 +281,12 @@ def make_memory_module(
         arguments: of `Cells`: `num_heads`, `order`, `moves`.
 
     Raises:
-        ValueError: if there is no such module, or it takes no such argument.
+        ValueError: if there is no such module, or it takes no such argument; of `Cells` an `UnknownArgumentError`.
     """
-    if name not in MEMORY_MODULES:
+    if name not in list(MEMORY_MODULES):
         raise ValueError(f"unknown memory {name!r}; choose one of {sorted(MEMORY_MODULES)}")
     made = MEMORY_MODULES[name]
     if not isinstance(made, partial) and arguments:
         raise ValueError(f"memory {name!r} takes num_cells and nothing else, got {sorted(arguments)}")
+    known_arguments(f"memory {name!r}", arguments, ["num_heads", "order", "moves"])
     return made(observation, own, num_envs, num_cells, **arguments)

@@ -11,13 +11,13 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from hardmem.envs.adapters import NativeVectorEnv, SingleEnv
+from hardmem.envs.adapters import NativeVectorEnv, SingleEnv, parameter_names
 from hardmem.envs.arrays import as_numpy, as_torch
 from hardmem.envs.formats import Format
 from hardmem.envs.options import RenderModes
 from hardmem.envs.rendering import Frame
 from hardmem.envs.tapes import LONGEST_START, TAPES, TapeDynamics, TapeState
-from hardmem.tasks.base import at_least
+from hardmem.tasks.base import at_least, known_arguments, true_or_false
 
 Array = NDArray[Any]
 
@@ -37,6 +37,9 @@ class TapeEpisodes:
         num_envs: B.
         curriculum: whether lengths grow.
         max_steps: after how many steps an episode is cut off; never if None.
+
+    Raises:
+        ValueError: if a number is not whole or below 1, or the flag is neither True nor False.
     """
 
     state: TapeState
@@ -49,6 +52,8 @@ class TapeEpisodes:
     def __init__(
         self, dynamics: TapeDynamics, num_envs: int, curriculum: bool = False, max_steps: int | None = None
     ) -> None:
+        at_least(1, num_envs=num_envs, max_episode_steps=1 if max_steps is None else max_steps)
+        true_or_false(curriculum=curriculum)
         self.dynamics, self.num_envs, self.curriculum, self.max_steps = dynamics, num_envs, curriculum, max_steps
         self.started = False
         self.min_length = np.full(num_envs, dynamics.task.min_length)
@@ -133,7 +138,7 @@ def make_tape(task: str, min_length: int | None = None) -> TapeDynamics:
     Raises:
         ValueError: if the name is unknown or the length below 1.
     """
-    if task not in TAPES:
+    if task not in list(TAPES):
         raise ValueError(f"unknown tape {task!r}; choose one of {sorted(TAPES)}")
     return TapeDynamics(TAPES[task]() if min_length is None else TAPES[task](min_length))
 
@@ -149,9 +154,11 @@ class TapeEnv(SingleEnv):
         curriculum: whether the shortest length grows while the agent succeeds, as in Gym.
         action: "multi-discrete" or "discrete": one number for the whole action, the symbol counting fastest.
         render_mode: "ansi".
+        kwargs: none; what does not exist is refused.
 
     Raises:
         ValueError: if a name is unknown or a number out of range.
+        UnknownArgumentError: if an argument is.
     """
 
     metadata: dict[str, Any] = {"render_modes": RenderModes(["ansi"]), "render_fps": 4}  # noqa: RUF012 - replaced, never changed
@@ -164,7 +171,9 @@ class TapeEnv(SingleEnv):
         curriculum: bool = True,
         action: str = "multi-discrete",
         render_mode: str | None = None,
+        **kwargs: Any,
     ) -> None:
+        known_arguments("a classic tape", kwargs, parameter_names(TapeEnv))
         self.dynamics = make_tape(task, min_length)
         self.metadata = {**self.metadata, "dials": _dials(self.dynamics, curriculum)}
         self._tapes = TapeEpisodes(self.dynamics, 1, curriculum)
@@ -191,10 +200,11 @@ class TapeVectorEnv(NativeVectorEnv, VectorEnv[Any, Any, Array]):  # directly: s
         autoreset_mode: as `TaskVectorEnv` takes it.
         max_episode_steps: after how many steps an episode is truncated; never by default.
         curriculum: whether each of the B shortest lengths grows while its own episodes succeed; not by default.
-        min_length, action, render_mode: as `TapeEnv` takes them.
+        min_length, action, render_mode, kwargs: as `TapeEnv` takes them.
 
     Raises:
         ValueError: if a name is unknown or a number out of range.
+        UnknownArgumentError: if an argument is.
     """
 
     def __init__(
@@ -208,8 +218,9 @@ class TapeVectorEnv(NativeVectorEnv, VectorEnv[Any, Any, Array]):  # directly: s
         curriculum: bool = False,
         action: str = "multi-discrete",
         render_mode: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        at_least(1, num_envs=num_envs)
+        known_arguments("a classic tape", kwargs, parameter_names(TapeVectorEnv))
         self.dynamics = make_tape(task, min_length)
         self.metadata = {**TapeEnv.metadata, "dials": _dials(self.dynamics, curriculum)}
         self._tapes = TapeEpisodes(self.dynamics, num_envs, curriculum, max_episode_steps)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from hardmem.envs.arrays import count, take, where
 from hardmem.envs.options import known_device
+from hardmem.tasks.base import at_least
 
 LONGEST_START = 30
 """The shortest length is promoted up to here."""
@@ -91,8 +92,7 @@ class TapeTask(ABC):
     streak: int = 10
 
     def __post_init__(self) -> None:
-        if self.min_length < 1:
-            raise ValueError(f"min_length must be at least 1, got {self.min_length}")
+        at_least(1, min_length=self.min_length)
 
     @abstractmethod
     def target(self, symbols: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -272,7 +272,7 @@ class TapeDynamics:
             grid = np.asarray(symbols)
         except ValueError:  # columns of several lengths
             grid = np.empty(0)
-        shape = (len(grid),) if rows == 1 else (len(grid), rows)
+        shape = (grid.size,) if rows == 1 else (grid.size // rows, rows)
         if not grid.size or grid.dtype.kind not in "iu" or grid.shape != shape or grid.min() < 0 or grid.max() >= base:
             kind = "symbols" if rows == 1 else f"columns of {rows} symbols"
             raise ValueError(f"the input must be one or more {kind} in 0 to {base - 1}, got {symbols!r}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from hardmem.tasks.addition import Addition
 from hardmem.tasks.associative_recall import AssociativeRecall
-from hardmem.tasks.base import Problem, Task
+from hardmem.tasks.base import Problem, Task, known_arguments
 from hardmem.tasks.copy import Copy
 from hardmem.tasks.counting import Counting
 from hardmem.tasks.delay import Delay
@@ -71,8 +71,15 @@ __all__ += ["RepeatCopy", "Reverse", "SlotRecall", "Sort", "Stack", "Task"]
 __all__ += ["bit_inputs", "make_task", "num_bits", "one_hot", "symbols_to_bits"]
 
 
-class UnknownArgumentError(TypeError, ValueError):
-    """An argument that a task does not have: a `TypeError`, as Python's own, for libraries that try arguments out."""
+def difficulty_names(name: str) -> list[str]:
+    """Of which arguments the difficulty of a task is made.
+
+    Raises:
+        ValueError: if there is no task of that name.
+    """
+    if name not in list(TASKS):
+        raise ValueError(f"unknown task {name!r}; choose one of {sorted(TASKS)}")
+    return [field.name for field in dataclasses.fields(TASKS[name])]
 
 
 def make_task(name: str, preset: str = "default", **difficulty: Any) -> Task:
@@ -82,15 +89,8 @@ def make_task(name: str, preset: str = "default", **difficulty: Any) -> Task:
         ValueError: if there is no task or preset of that name, or a difficulty is out of range.
         UnknownArgumentError: if there is no difficulty of that name.
     """
-    if name not in list(TASKS):
-        raise ValueError(f"unknown task {name!r}; choose one of {sorted(TASKS)}")
+    known_arguments(name, difficulty, [*difficulty_names(name), "preset"])
     presets = TASKS[name].presets
     if preset not in list(presets):
         raise ValueError(f"unknown preset {preset!r} of {name}; choose one of {list(presets)}")
-    known = [field.name for field in dataclasses.fields(TASKS[name])]
-    unknown = sorted(set(difficulty) - set(known))
-    if unknown:
-        raise UnknownArgumentError(
-            f"{name} got an unexpected keyword argument {unknown[0]!r}; its difficulty is made of {known}"
-        )
     return TASKS[name](**{**presets[preset], **difficulty})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
 
@@ -265,6 +266,24 @@ def random_words(
     size = math.prod(shape) * dtype.itemsize
     words = torch.empty(-(-size // 8), dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
     return words.view(torch.uint8)[:size].view(dtype).view(shape)
+
+
+class UnknownArgumentError(TypeError, ValueError):
+    """An argument that does not exist: a `TypeError`, as Python's own, for libraries that try arguments out."""
+
+
+def known_arguments(taker: str, given: Collection[str], known: Collection[str]) -> None:
+    """Check the names of arguments; `taker` is what they are for.
+
+    Raises:
+        UnknownArgumentError: naming the first that is not known, the closest that is, and all of these.
+    """
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        closest = "".join(f", closest to {name!r}" for name in difflib.get_close_matches(unknown[0], known, n=1))
+        raise UnknownArgumentError(
+            f"{taker} got an unexpected keyword argument {unknown[0]!r}{closest}; it takes {sorted(known)}"
+        )
 
 
 def whole(**numbers: Any) -> None:

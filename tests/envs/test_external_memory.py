@@ -405,6 +405,8 @@ def test_bounds_are_those_of_what_is_seen():
         ({"num_cells": 0}, "num_cells must be at least 1, got 0"),
         ({"num_heads": 0}, "num_heads must be at least 1, got 0"),
         ({"order": "write"}, "unknown order 'write'"),
+        ({"num_head": 2}, "memory 'tape' got an unexpected .* 'num_head', closest to 'num_heads'; it takes"),
+        ({"memory": ["tape"]}, r"unknown memory \['tape'\]; choose one of"),
         ({"memory": "Ok", "moves": [1]}, r"memory 'Ok' takes num_cells and nothing else, got \['moves'\]"),
         ({"memory": "random-access", "moves": [1]}, "moves are those of a tape"),
         ({"action": "flat"}, "unknown action 'flat'"),

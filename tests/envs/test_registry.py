@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import gymnasium as gym
@@ -302,6 +303,30 @@ def test_what_is_read_is_the_answer(order, earned):
 
 
 @pytest.mark.parametrize(
+    ("env_id", "given", "closest"),
+    [
+        ("hardmem/Copy-v0", "observabel", ", closest to 'observable'"),
+        ("hardmem/Copy-v0", "num_head", ", closest to 'num_heads'"),
+        ("hardmem/Copy-v0", "obs", ""),
+        ("hardmem/TapeCopy-v0", "observation", ""),
+        ("hardmem/TapeCopy-v0", "preset", ""),
+        ("hardmem/TapeCopy-v0", "mask_info", ""),
+    ],
+)
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec], ids=["single", "vector"])
+def test_a_wrong_name_is_answered_with_the_right_ones(make, env_id, given, closest):
+    """The closest, and all that this very environment takes: of its adapter's, its rules' and its task's."""
+    with pytest.raises(TypeError, match=rf"unexpected keyword argument '{given}'{closest}; it takes \[") as refused:
+        make(env_id, **{given: 1})
+    listed = re.findall(r"'(\w+)'", str(refused.value).split("it takes")[1].split("]")[0])
+    expected = {"task", "action", "render_mode", "min_length"}
+    expected |= {"curriculum"} if "Tape" in env_id else {"observation", "interface", "preset", "observable", "lag"}
+    expected |= {"num_envs", "autoreset_mode"} if make is gym.make_vec else set()
+    assert expected <= set(listed)
+    assert given not in listed
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"interface": "associative"}, r"needs keys to name a cell by, got Copy\("),
@@ -327,7 +352,7 @@ def test_what_is_read_is_the_answer(order, earned):
         ({"preset": "hard"}, "unknown preset 'hard' of copy; choose one of"),
         (
             {"num_sybols": 3},
-            r"copy got an unexpected keyword argument 'num_sybols'; its difficulty is made of \[",
+            r"copy got an unexpected keyword argument 'num_sybols', closest to 'num_symbols'; it takes \[",
         ),
     ],
 )

@@ -329,6 +329,10 @@ def test_text_by_hand():
     [
         ("TapeCopy", [], r"one or more symbols in 0 to 4, got \[\]"),
         ("TapeCopy", [0, 5], r"one or more symbols in 0 to 4, got \[0, 5\]"),
+        ("TapeCopy", "ab", "one or more symbols in 0 to 4, got 'ab'"),
+        ("TapeCopy", 3, "one or more symbols in 0 to 4, got 3"),
+        ("TapeCopy", {1, 2}, r"one or more symbols in 0 to 4, got \{1, 2\}"),
+        ("TapeReversedAddition", 1, "one or more columns of 2 symbols in 0 to 2, got 1"),
         ("TapeReversedAddition", [1, 2], "one or more columns of 2 symbols in 0 to 2"),
         ("TapeReversedAddition", [[1, 2], [0]], "one or more columns of 2 symbols in 0 to 2"),
         ("TapeAddition3", [[1, 2]], "one or more columns of 3 symbols in 0 to 2"),
@@ -343,12 +347,30 @@ def test_bad_inputs_are_named(env_id, given, message):
     env.step(env.unwrapped.oracle())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"min_length": 0}, "min_length must be at least 1, got 0"),
+        ({"min_length": "a"}, "min_length must be a whole number, got 'a'"),
+        ({"min_length": True}, "min_length must be a whole number, got True"),
+        ({"curriculum": "no"}, "curriculum must be True or False, got 'no'"),
+        ({"curriculum": 3}, "curriculum must be True or False, got 3"),
+        ({"task": ["copy"]}, r"unknown tape \['copy'\]; choose one of"),
+    ],
+)
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec], ids=["single", "vector"])
+def test_bad_arguments_are_named_by_gymnasium_too(make, arguments, message):
+    """By `gym.make` as by `gym.make_vec`: what was expected and what came."""
+    with pytest.raises(ValueError, match=message):
+        make("hardmem/TapeCopy-v0", **arguments)
+
+
 def test_bad_arguments_are_named():
     """One sentence each."""
     with pytest.raises(ValueError, match="unknown tape 'cpoy'; choose one of"):
         make_tape("cpoy")
-    with pytest.raises(ValueError, match="min_length must be at least 1, got 0"):
-        gym.make("hardmem/TapeCopy-v0", min_length=0)
+    with pytest.raises(ValueError, match="max_episode_steps must be at least 1, got 0"):
+        gym.make_vec("hardmem/TapeCopy-v0", 1, max_episode_steps=0)
     with pytest.raises(ValueError, match=r"unknown render_mode 'rgb_array'; choose one of \['ansi'\]"):
         gym.make_vec("hardmem/TapeCopy-v0", 1, render_mode="rgb_array")
     with pytest.raises(ValueError, match=r"unknown render_mode 1; choose one of \['ansi'\]"):

@@ -133,6 +133,13 @@ def test_unknown_task_lists_the_known_ones():
         make_task("cpoy")
 
 
+def test_unknown_difficulty_lists_the_known_ones():
+    """The closest first; as a constructor's own `TypeError`."""
+    known = r"\['distractors', 'lag', 'max_length', 'min_length', 'num_symbols', 'preset'\]"
+    with pytest.raises(TypeError, match=rf"copy got .* 'max_lenght', closest to 'max_length'; it takes {known}"):
+        make_task("copy", max_lenght=3)
+
+
 def test_num_steps_by_hand():
     """The last answer at t = 2 and t = 0: three steps and one."""
     mask = torch.tensor([[True, True], [False, False], [True, False], [False, False]])
