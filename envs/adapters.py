@@ -115,7 +115,7 @@ class SingleEnv(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         require_start(self._episodes.started)
-        reward, terminated, truncated = self._episodes.advance(self.format.factors(np.asarray(action)[None]))
+        reward, terminated, truncated = self._episodes.advance(self.format.factors(action, single=True))
         observation, info = self._look()
         if terminated[0] or truncated[0]:
             info |= {name: values[0].item() for name, values in self._report().items()}
@@ -360,6 +360,7 @@ class TaskVectorEnv(NativeVectorEnv, VectorEnv[Any, Any, Array]):  # directly: s
         autoreset_mode: what happens to an episode that has ended. NEXT_STEP (the default): the next step ignores its
             action and returns the first observation of a new one. SAME_STEP: the new one starts at once and the last
             observation is in `info["final_obs"]`. DISABLED: `reset(options={"reset_mask": mask})` starts new ones.
+            A mode or its name, as "SameStep"; the name where `spec.to_json()` is to work, which takes plain data.
         max_episode_steps: after how many steps an episode is truncated; never by default.
         endless, observation, action, mask_info, render_mode, kwargs: as `TaskEnv` takes them. What `TaskEnv` says in
             `info` is there, or under SAME_STEP in `info["final_info"]`, as an array beside its mask `"_span"`.

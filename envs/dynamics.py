@@ -163,10 +163,11 @@ class Dynamics:
             group_size: K; each problem is played by K episodes side by side.
 
         Raises:
-            ValueError: if K does not divide B.
+            ValueError: if B or K is not a whole number, 1 at least, or K does not divide B.
         """
-        if num_envs < 1 or num_envs % group_size:
-            raise ValueError(f"num_envs must be a positive multiple of group_size={group_size}, got {num_envs}")
+        at_least(1, num_envs=num_envs, group_size=group_size)
+        if num_envs % group_size:
+            raise ValueError(f"num_envs must be a multiple of group_size={group_size}, got {num_envs}")
         script = self.draw(num_envs // group_size, generator)
         if group_size > 1:
             script = Script(*(field.repeat_interleave(group_size, dim=0) for field in script))
@@ -261,7 +262,8 @@ class Dynamics:
 
         Args:
             state: as returned by the step before.
-            action: (B, A), integers, each column in its range.
+            action: (B, A), integers, each column in its range. That is not checked here, where tensors may be on a
+                device, but by the environments of Gymnasium, in `Format`.
 
         Returns:
             The state after it; the reward, (B,) float32; whether an episode has ended, (B,) bool.

@@ -95,6 +95,9 @@ class Episodes:
         dynamics: the rules.
         num_envs: B.
         max_steps: after how many steps an episode is cut off; never if None, but a self-paced one after its own limit.
+
+    Raises:
+        ValueError: if a number is not whole or below 1, or the rules are not on the CPU.
     """
 
     state: State
@@ -104,6 +107,11 @@ class Episodes:
 
     def __init__(self, dynamics: Dynamics, num_envs: int, max_steps: int | None = None) -> None:
         at_least(1, num_envs=num_envs, max_episode_steps=1 if max_steps is None else max_steps)
+        if dynamics.device.type != "cpu":
+            raise ValueError(
+                f"environments of Gymnasium are played on the CPU: leave the device out, or play the rules of "
+                f"`make_dynamics` there, got device={str(dynamics.device)!r}"
+            )
         self.dynamics = dynamics
         self.num_envs = num_envs
         if dynamics.self_paced:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hardmem.envs.flat_spaces import FlatSpace
 from hardmem.envs.formats import Format, ScoreFormat
 from hardmem.envs.memory_modules import make_memory_module
+from hardmem.envs.options import reset_options
 
 if TYPE_CHECKING:
     AnyVectorWrapper = VectorWrapper[Any, Any, Any, Any, Any]
@@ -73,17 +74,21 @@ class AugmentedRules:
             self.action_space: gym.Space[Any] = MultiDiscrete(list(self.num_actions))
             self.format = Format(self, num_envs, action=action)
 
-    def split(self, actions: Any) -> tuple[Array, Array]:
+    def split(self, actions: Any, single: bool = False) -> tuple[Array, Array]:
         """Actions in the format -> those of the memories, (B, M), and those of the environments, (B, ...).
+
+        Args:
+            actions: of B environments; or of the one there is, by itself.
+            single: whether it is by itself.
 
         Raises:
             ValueError: if their shape, type or range is wrong.
         """
         memory = len(self.module.num_actions)
         if isinstance(self.format, ScoreFormat):
-            factors, own = self.format.split(actions)
+            factors, own = self.format.split(actions, single)
         else:
-            both = self.format.factors(actions)
+            both = self.format.factors(actions, single)
             factors, own = both[:, :memory], both[:, memory:]
         own = own.reshape(self.num_envs, *(self._own.shape or ()))
         return factors, (own + getattr(self._own, "start", 0)).astype(self._own.dtype)
@@ -176,7 +181,7 @@ class ExternalMemory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return self._rules.start(observation, np.ones(1, dtype=np.bool_))[0], self._widened(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        memory, own = self._rules.split(np.asarray(action)[None])
+        memory, own = self._rules.split(action, single=True)
         observation, reward, terminated, truncated, info = self.env.step(own[0])
         self._rules.advance(memory, own)
         return self._rules.look(observation)[0], reward, terminated, truncated, self._widened(info)
@@ -234,8 +239,9 @@ class VectorExternalMemory(AnyVectorWrapper, RecordConstructorArgs):
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         mask = np.ones(self.num_envs, dtype=np.bool_)
-        if options and "reset_mask" in options:
-            mask = np.array(options["reset_mask"], dtype=np.bool_)  # a copy: the environment may take it out
+        given = reset_options(options)
+        if "reset_mask" in given:
+            mask = np.array(given["reset_mask"], dtype=np.bool_)  # a copy: the environment may take it out
         inner: Any = self.env  # some take a list of seeds
         observation, info = inner.reset(seed=seed, options=options)
         self._ended &= ~mask

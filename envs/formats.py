@@ -45,7 +45,7 @@ class Format:
             counting fastest.
 
     Raises:
-        ValueError: if a name is unknown.
+        ValueError: if a name is unknown, or one number cannot stand for all factors.
     """
 
     def __init__(
@@ -68,7 +68,13 @@ class Format:
             self.single_observation_space = gym.spaces.Dict(spaces)
         self.single_action_space: gym.Space[Any] = dynamics.action_space
         if self.is_product:
-            self.single_action_space = gym.spaces.Discrete(math.prod(self.num_actions))
+            product = math.prod(self.num_actions)
+            if product > np.iinfo(np.int64).max:
+                raise ValueError(
+                    f'action="discrete" needs fewer than 2 ** 63 actions, got 2 ** {math.log2(product):.1f} of '
+                    f'{len(self.num_actions)} factors: take action="multi-discrete"'
+                )
+            self.single_action_space = gym.spaces.Discrete(product)
         self.observation_space: gym.Space[Any] = batch_space(self.single_observation_space, num_envs)
         self.action_space: gym.Space[Any] = batch_space(self.single_action_space, num_envs)
 
@@ -82,15 +88,22 @@ class Format:
             return array
         return {name: array[..., part] for name, part in self.parts.items()}
 
-    def factors(self, actions: Any) -> Array:
+    def factors(self, actions: Any, single: bool = False) -> Array:
         """Actions in the format -> (B, A), checked, each factor's numbers side by side in memory.
+
+        Args:
+            actions: of B environments; or of the one there is, by itself.
+            single: whether it is by itself.
 
         Raises:
             ValueError: if their shape, type or range is wrong.
         """
-        given = np.asarray(actions)
-        if given.shape != self._shape or given.dtype.kind not in "iu":
-            came = f"{given.dtype} of shape {given.shape} where integers of shape {self._shape} are due"
+        given = _array(actions, single)
+        if given is None:
+            came = f"{actions!r}"
+        elif given.shape != self._shape or given.dtype.kind not in "iu":
+            shape, due = given.shape[single:], self._shape[single:]
+            came = f"{given.dtype} of shape {shape} where integers of shape {due} are due"
         else:
             array = given.T.astype(np.int64, order="C")
             if (array.view(np.uint64).max(axis=-1) < self._choices).all():  # what is negative is large without a sign
@@ -145,16 +158,27 @@ class ScoreFormat:
         self.observation_space: gym.Space[Any] = batch_space(self.single_observation_space, num_envs)
         self.action_space: gym.Space[Any] = batch_space(self.single_action_space, num_envs)
 
-    def split(self, actions: Any) -> tuple[Array, Array]:
-        """Actions -> the choices (B, factors) and the other numbers (B, own).
+    def split(self, actions: Any, single: bool = False) -> tuple[Array, Array]:
+        """Actions -> the choices (B, factors) and the other numbers (B, own); `single` as in `Format.factors`.
 
         Raises:
             ValueError: if they have another shape.
         """
-        given = np.asarray(actions)
-        if given.shape != self.action_space.shape:
-            raise ValueError(f"actions must have shape {self.action_space.shape}, got {given.shape}")
+        given = _array(actions, single)
+        shape = self.action_space.shape or ()
+        if given is None or given.shape != shape:
+            came = f"{actions!r}" if given is None else f"{given.shape[single:]}"
+            raise ValueError(f"actions must have shape {shape[single:]}, got {came}")
         parts = np.split(given[:, : self._num_scores], self._ends[:-1], axis=1) if self._ends else []
         choices = [part.argmax(axis=1) for part in parts]
         taken = np.stack(choices, axis=1) if choices else np.zeros((len(given), 0), dtype=np.int64)
         return taken, given[:, self._num_scores :]
+
+
+def _array(actions: Any, single: bool) -> Array | None:
+    """Actions of B environments as an array, or that of a single one as those of a batch of one; None if ragged."""
+    try:
+        given = np.asarray(actions)
+    except ValueError:
+        return None
+    return given[None] if single else given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -60,16 +61,30 @@ def known_device(device: torch.device | str, *others: str) -> torch.device:
     return found
 
 
-def known_reset(options: dict[str, Any] | None, *known: str) -> dict[str, Any]:
-    """The options of a reset.
+def reset_options(options: dict[str, Any] | None) -> dict[str, Any]:
+    """The options of a reset, whatever they are; None are none.
 
     Raises:
-        ValueError: naming those that are not known.
+        ValueError: if they do not go by names.
     """
-    unknown = sorted(set(options or {}) - set(known))
+    if options is not None and not isinstance(options, Mapping):
+        raise ValueError(f"the options of a reset must be a dict, got {options!r}")
+    return dict(options or {})
+
+
+def known_reset(options: dict[str, Any] | None, *known: str) -> dict[str, Any]:
+    """The options of a reset, checked.
+
+    Raises:
+        ValueError: if they are no dict, naming those that are not known, or if two are given that exclude each other.
+    """
+    options = reset_options(options)
+    unknown = sorted(set(options) - set(known), key=str)
     if unknown:
         raise ValueError(f"unknown reset option {unknown}; choose from {sorted(known)}")
-    return options or {}
+    if "reset_mask" in options and options.get("input") is not None:
+        raise ValueError("a reset takes an input, for all episodes, or a reset_mask, for fresh ones, got both")
+    return options
 
 
 def limit_around(env: gym.Env[Any, Any]) -> int | None:

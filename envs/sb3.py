@@ -50,11 +50,11 @@ class SB3VecEnv(VecEnv):
             None with a vector environment.
 
     Raises:
-        ValueError: if an argument is unknown or out of range, or the autoreset mode is another.
+        ValueError: if an argument is unknown or out of range, or the environment is neither.
     """
 
     def __init__(self, env: str | VectorEnv[Any, Any, Any], num_envs: int | None = None, **kwargs: Any) -> None:
-        self.env: Any = _made(env, num_envs or 1, kwargs) if isinstance(env, str) else _checked(env, num_envs, kwargs)
+        self.env: Any = _made(env, num_envs, kwargs) if isinstance(env, str) else _checked(env, num_envs, kwargs)
         num_envs = self.env.num_envs
         super().__init__(num_envs, self.env.single_observation_space, self.env.single_action_space)
         self.metadata = self.env.metadata
@@ -125,16 +125,27 @@ class SB3VecEnv(VecEnv):
         return list(self._get_indices(indices))
 
 
-def _made(env_id: str, num_envs: int, kwargs: dict[str, Any]) -> VectorEnv[Any, Any, Any]:
+def _made(env_id: str, num_envs: int | None, kwargs: dict[str, Any]) -> VectorEnv[Any, Any, Any]:
     """A vector of this package by its id."""
     for name, reason in (("autoreset_mode", "SB3 has one of its own"), ("mask_info", "call action_masks instead")):
         if name in kwargs:
             raise ValueError(f"SB3VecEnv takes no {name}: {reason}")
-    return gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", autoreset_mode="SameStep", **kwargs)
+    kwargs = {**kwargs, "vectorization_mode": "vector_entry_point", "autoreset_mode": "SameStep"}
+    try:
+        return gym.make_vec(env_id, 1 if num_envs is None else num_envs, **kwargs)
+    except TypeError as refused:
+        if "unexpected keyword argument 'autoreset_mode'" not in str(refused):
+            raise
+        raise ValueError(
+            f"SB3VecEnv makes environments of this package by id, got {env_id!r}: pass it a vector of others, made by "
+            "gym.make_vec"
+        ) from None
 
 
 def _checked(env: VectorEnv[Any, Any, Any], num_envs: int | None, kwargs: dict[str, Any]) -> VectorEnv[Any, Any, Any]:
     """The vector itself, if it can be played by."""
+    if not isinstance(env, VectorEnv):
+        raise ValueError(f"SB3VecEnv takes the id of an environment, or a vector of them, got {env!r}")
     if num_envs not in (None, env.num_envs) or kwargs:
         raise ValueError(
             f"a vector environment has its own num_envs and arguments, got {num_envs=} and {sorted(kwargs)}"

@@ -205,6 +205,13 @@ def test_bad_calls_are_named(memo_of):
         SB3VecEnv(gym.make_vec("CartPole-v1", 2, vectorization_mode="sync"))
     with pytest.raises(ValueError, match=r"its own num_envs and arguments, got num_envs=3 and \['preset'\]"):
         SB3VecEnv(gym.make_vec("CartPole-v1", 2, vectorization_mode="sync"), 3, preset="easiest")
+    with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
+        SB3VecEnv("hardmem/Copy-v0", 0)
+    with pytest.raises(ValueError, match="environments of this package by id, got 'CartPole-v1': pass it a vector"):
+        SB3VecEnv("CartPole-v1", 2)
+    for other in (3, gym.make("hardmem/Copy-v0")):
+        with pytest.raises(ValueError, match="takes the id of an environment, or a vector of them, got"):
+            SB3VecEnv(other, 2)
     env = SB3VecEnv("hardmem/Copy-v0", 2)
     with pytest.raises(AttributeError, match=r"env_method can call one of .*, got 'reset'"):
         env.env_method("reset")

@@ -150,6 +150,9 @@ def test_bad_calls_are_named():
         env.reset(options={"inputs": [1]})
     with pytest.raises(ValueError, match="1 to 8"):
         env.reset(options={"input": [9]})
+    for options in (5, "input", [("input", [1])]):
+        with pytest.raises(ValueError, match="the options of a reset must be a dict, got"):
+            env.reset(options=options)
     for symbols in (5, "abc", [1.5]):
         with pytest.raises(ValueError, match="the input must be a list of whole numbers, got"):
             env.reset(options={"input": symbols})
@@ -161,6 +164,8 @@ def test_bad_calls_are_named():
         vector.step(np.array([0, 0, 0]))
     with pytest.raises(ValueError, match=r"bool array of shape \(2,\)"):
         vector.reset(options={"reset_mask": [1, 0, 1]})
+    with pytest.raises(ValueError, match="a reset takes an input, for all episodes, or a reset_mask, for fresh ones"):
+        vector.reset(options={"reset_mask": np.array([True, False]), "input": [1]})
     with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
         make_vec("hardmem/Copy-v0", 0)
     with pytest.raises(ValueError, match="num_envs must be a whole number, got True"):

@@ -206,6 +206,22 @@ def test_bad_arguments_are_named(arguments, message):
         make_dynamics(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("num_envs", "group_size", "message"),
+    [
+        (4, 0, "group_size must be at least 1, got 0"),
+        (4, -2, "group_size must be at least 1, got -2"),
+        (4, 2.0, "group_size must be a whole number, got 2.0"),
+        ("4", 1, "num_envs must be a whole number, got '4'"),
+        (0, 1, "num_envs must be at least 1, got 0"),
+    ],
+)
+def test_bad_batches_are_named(num_envs, group_size, message):
+    """One sentence: what was expected and what came."""
+    with pytest.raises(ValueError, match=message):
+        make_dynamics("copy").reset(num_envs, generator(), group_size=group_size)
+
+
 def test_groups_must_divide_the_batch():
     """A broken group would compare sequences of different problems."""
     with pytest.raises(ValueError, match="multiple of group_size=4, got 6"):

@@ -430,8 +430,12 @@ def test_other_spaces_are_refused():
         ExternalMemory(Words())
     with pytest.raises(ValueError, match=r"actions of numbers stay numbers: leave action='discrete' out for Box"):
         ExternalMemory(Push(), action="discrete")
-    with pytest.raises(ValueError, match=r"actions must have shape \(1, 8\), got \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"actions must have shape \(8,\), got \(2,\)"):
         ExternalMemory(Push(), "tape").step(np.zeros(2))
+    with pytest.raises(ValueError, match=r"actions must have shape \(8,\), got \[0, \[1, 2\]\]"):
+        ExternalMemory(Push(), "tape").step([0, [1, 2]])
+    with pytest.raises(ValueError, match="the options of a reset must be a dict, got 5"):
+        VectorExternalMemory(SyncVectorEnv([Recite])).reset(options=5)
     with pytest.raises(ValueError, match="needs keys to name a cell by, got observations in Box"):
         ExternalMemory(gym.make("CartPole-v1"), "associative")
     with pytest.raises(ValueError, match="every action must lie in MultiDiscrete"):

@@ -8,7 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from hardmem.envs import ENVIRONMENTS, TapeVectorEnv, TaskVectorEnv, make_dynamics
+from hardmem.envs import ENVIRONMENTS, TapeVectorEnv, TaskEnv, TaskVectorEnv, make_dynamics
 from hardmem.envs.formats import Format
 
 IDS = sorted(ENVIRONMENTS)
@@ -325,6 +325,8 @@ def test_bad_arguments_are_named(arguments, message):
         ({"endless": 1}, "endless must be True or False, got 1"),
         ({"device": "gpu"}, "no device 'gpu' here; choose cpu or a CUDA device that exists"),
         ({"device": 1.5}, "no device 1.5 here"),
+        ({"device": "meta"}, "are played on the CPU: leave the device out, or .* got device='meta'"),
+        ({"action": "discrete", "num_heads": 40}, r"fewer than 2 \*\* 63 actions, got 2 \*\* 123.0 of 81 factors"),
         ({"interface": ["tape"]}, r"unknown interface \['tape'\]; choose one of"),
         ({"preset": ["easiest"]}, r"unknown preset \['easiest'\] of copy; choose one of"),
     ],
@@ -349,6 +351,7 @@ def test_bad_arguments_of_any_type_are_named_by_gymnasium_too(make, arguments, m
         ("multi-discrete", [[0.0, 1.0, 2.0]] * 2, r"got float64 of shape \(2, 3\) where integers"),
         ("multi-discrete", [[0, 2, 0]] * 2, r"got \[0, 2, 0\] as number 0"),
         ("multi-discrete", [[True, True, True]] * 2, r"got bool of shape"),
+        ("multi-discrete", [[0, 1, 2], [0, 1]], r"in MultiDiscrete\(\[4 2 8\]\), got \[\[0, 1, 2\], \[0, 1\]\]"),
     ],
 )
 def test_bad_actions_are_named(action, bad, message):
@@ -356,8 +359,24 @@ def test_bad_actions_are_named(action, bad, message):
     env = TaskVectorEnv(2, "copy", action=action)
     env.reset(seed=0)
     with pytest.raises(ValueError, match=message):
-        env.step(np.array(bad))
+        env.step(bad)
     assert env._episodes.state.clock.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("action", "bad", "message"),
+    [
+        ("multi-discrete", [0, 0], r"got int64 of shape \(2,\) where integers of shape \(3,\) are due"),
+        ("multi-discrete", [0, [0, 1], 2], r"must lie in MultiDiscrete\(\[4 2 8\]\), got \[0, \[0, 1\], 2\]"),
+        ("discrete", [0], r"got int64 of shape \(1,\) where integers of shape \(\) are due"),
+    ],
+)
+def test_bad_actions_of_a_single_environment_are_named_by_their_own_shape(action, bad, message):
+    """Not by that of a batch of one, which nobody gave."""
+    env = TaskEnv("copy", action=action)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        env.step(bad)
 
 
 def test_bad_resets_are_named():
