@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -90,4 +89,6 @@ def _turned(places: Tensor) -> Tensor:
     """Place by place, (P, B), to problem by problem, (B, P)."""
     if places.device.type != "cpu":
         return places.T.contiguous()
-    return torch.from_numpy(np.ascontiguousarray(places.numpy().T))  # a third of torch's time
+    turned = places.new_empty(places.T.shape)
+    turned.numpy()[...] = places.numpy().T  # a third of torch's time
+    return turned

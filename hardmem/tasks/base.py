@@ -243,7 +243,9 @@ def _scaled(words: Tensor, left: Tensor) -> Tensor:
     product = (words.numpy().view(np.uint16) ^ 2**15).astype(np.uint32)  # at once: NumPy mixes types piece by piece
     product *= left.numpy().astype(np.uint32)
     product >>= 16
-    return torch.from_numpy(product.astype(np.uint8))
+    scaled = torch.empty(words.shape, dtype=torch.uint8)
+    scaled.numpy()[...] = product
+    return scaled
 
 
 def uniform(num: int, shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device | str) -> Tensor:

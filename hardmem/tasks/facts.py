@@ -228,5 +228,7 @@ def _named(facts: Tensor, number: Tensor) -> list[Tensor]:
     first = number.numpy().astype(np.intp)  # NumPy takes half of torch's time
     first *= channels * size
     first += np.arange(size)
-    flat = facts.numpy().reshape(-1)
-    return [torch.from_numpy(flat[channel * size :].take(first)) for channel in range(channels)]
+    named, flat = [torch.empty_like(number, dtype=facts.dtype) for _ in range(channels)], facts.numpy().reshape(-1)
+    for channel, symbols in enumerate(named):
+        symbols.numpy()[...] = flat[channel * size :].take(first)
+    return named
