@@ -1,4 +1,4 @@
-"""First cells: where heads that name cells by number go before they have learned anything."""
+"""First cells: where heads that name cells, by number or by content, go before they have learned anything."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ import torch
 from torch import Tensor
 
 from hardmem.envs import Dynamics
-from hardmem.envs.interfaces import RandomAccess
+from hardmem.envs.interfaces import Associative, RandomAccess
 
 ODDS = 10.0
-"""How much likelier a first cell is than all others together."""
+"""How much likelier a first cell is, or a name, than all others together."""
 
 
 def first_cells(dynamics: Dynamics) -> Tensor | None:
-    """A random hash of what is observed to cells, as weights of address logits, (H N, O); None where heads move.
+    """Where what is observed leads, as weights of address logits, (H A, O); None where that is nowhere at first.
 
-    From a policy that names all N cells alike, what is shown twice leads to the same cell once in N times, and no
-    reward tells which of two rules is the better one. With a hash it does from the first update on, whatever cell that
-    is; what is left to learn is what of the observation counts, and who has to give way where two share a cell.
+    By content, a head that chooses its cell by what is shown (`move-answer-write`) names just that, where it is a key;
+    each of several is as likely. From a policy that names all A keys alike, what is shown leads to its cell once in A
+    times, when it is stored and when it is asked for.
 
-    Where a head chooses its cell by what is shown (`move-answer-write`), every symbol of every channel but the blank
-    has a cell, all cells as often as can be. Where it moves on from where it is, every cell has the next one on a
-    random round through all cells. All else weighs nothing at first. Drawn from torch's global generator, as all
-    initial weights are.
+    By number there are no such names, but a random hash of what is observed to cells. From a policy that names all N
+    cells alike, what is shown twice leads to the same cell once in N times, and no reward tells which of two rules is
+    the better one. With a hash it does from the first update on, whatever cell that is; what is left to learn is what
+    of the observation counts, and who has to give way where two share a cell. Where a head chooses its cell by what is
+    shown, every symbol of every channel but the blank has a cell, all cells as often as can be. Where it moves on from
+    where it is, every cell has the next one on a random round through all cells.
+
+    All else weighs nothing at first. Drawn from torch's global generator, as all initial weights are.
     """
+    if isinstance(dynamics.interface, Associative) and dynamics.moves_first:
+        return _named_as_shown(dynamics)
     if not isinstance(dynamics.interface, RandomAccess):
         return None
     num_heads, num_cells = dynamics.num_heads, dynamics.num_cells
@@ -48,3 +54,17 @@ def spread_out(size: int, num_cells: int) -> Tensor:
     """A cell for each of so many symbols, drawn at random, (size,): no cell has two more than another."""
     rounds = [torch.randperm(num_cells) for _ in range(-(-size // num_cells))]
     return torch.cat(rounds)[:size]
+
+
+def _named_as_shown(dynamics: Dynamics) -> Tensor:
+    """Weights by which every head names the key that is shown, (H A, O); each of several is as likely."""
+    num_actions = dynamics.interface.num_actions
+    weights = torch.zeros(dynamics.num_heads, num_actions, dynamics.observation_size)
+    lead, action = math.log(ODDS * (num_actions - 1)), 1  # after the blank
+    for channel in dynamics.task.key_channels:
+        size = dynamics.contents.sizes[channel] - 1
+        column = dynamics.parts["shown"].start + sum(dynamics.contents.sizes[:channel]) + 1
+        symbols = torch.arange(size)
+        weights[:, action + symbols, column + symbols] = lead
+        action += size
+    return weights.flatten(0, 1)

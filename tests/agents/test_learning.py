@@ -21,6 +21,7 @@ from hardmem.agents.progress import Progress
 from hardmem.agents.reinforce import collect
 from hardmem.agents.sequence import SequenceLearner, bits_per_sequence
 from hardmem.agents.training import NonFiniteError, Training, examine, make_learner
+from hardmem.envs.contents import Memory
 from hardmem.tasks import TASKS
 from hardmem.tasks.copy import Copy
 from hardmem.tasks.multi_hop import MultiHop
@@ -559,6 +560,32 @@ def test_what_is_shown_has_a_first_cell():
     other[:, dynamics.parts["position"].stop - 1] = 1
     torch.testing.assert_close(learner.policy(other, ())[0][0].exp(), address[:1])
     assert make_learner(SMALL_AGENT).policy.first_cells is None, "moves lead somewhere by themselves"
+
+
+def test_a_key_that_is_shown_is_named():
+    """By content: a cue leads to the cell that holds its key, a fact of two keys to either, all else anywhere."""
+    learner = make_learner(AgentConfig(env="hardmem/FactRecallAssociative-v0", max_length=3, num_envs=8))
+    dynamics = learner.dynamics(3)
+    keys = dynamics.task.num_keys
+    codes = dynamics.contents.encode(torch.tensor([[3, 0, 0], [0, 5, 0], [3, 5, 7], [0, 0, 7]]))
+    observation = torch.zeros(4, dynamics.observation_size)
+    observation[:, dynamics.parts["shown"]] = dynamics.contents.one_hot(codes.unsqueeze(1))
+    address = learner.policy(observation, ())[0][0].exp()
+    choices, named = address.shape[1], (3, keys + 5)
+    assert address.argmax(dim=1).tolist()[:2] == list(named)
+    torch.testing.assert_close(address.max(dim=1).values[:2], torch.full((2,), ODDS / (ODDS + 1)))
+    lead = ODDS * (choices - 1)
+    torch.testing.assert_close(address[2, list(named)], torch.full((2,), lead / (2 * lead + choices - 2)))
+    torch.testing.assert_close(address[3], torch.full((choices,), 1 / choices))
+
+    number = torch.arange(keys)
+    facts = torch.stack([number + 1, keys - number, torch.ones_like(number)], dim=1)
+    full = Memory(cells=dynamics.contents.encode(facts).int().unsqueeze(1), era=torch.zeros(1, dtype=torch.int32))
+    for channel, (name, key) in enumerate(zip(named, (3, 5), strict=True)):  # what a name means: the cell of its key
+        cell = dynamics.interface.move(torch.zeros(1, 1, dtype=torch.int64), torch.tensor([[name]]), full)
+        assert facts[cell, channel].item() == key
+    by_step = make_learner(AgentConfig(env="hardmem/AssociativeRecallAssociative-v0", max_length=3, num_envs=8))
+    assert by_step.policy.first_cells is None, "where it goes next is not what is shown now"
 
 
 def test_a_policy_saved_before_there_were_first_cells_is_as_it_was():
