@@ -20,6 +20,13 @@ class Copy(Recitation):
         targets   .  .  .  .  4  1  7
         source    -  -  -  -  0  1  2
 
+    With `rewrites=1` as many other symbols come before, void once the marker `!` is shown:
+
+        t         0  1  2  3  4  5  6  7  8  9 10
+        inputs    5  2  6  !  4  1  7  |  .  .  .
+        targets   .  .  .  .  .  .  .  .  4  1  7
+        source    -  -  -  -  -  -  -  -  4  5  6
+
     Optimal play earns 1.0. Everything shown has to be kept, so a policy without memory can only guess, as a random one
     does: 1 / num_symbols. Arguments as in `Recitation`.
     """

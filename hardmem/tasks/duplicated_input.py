@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hardmem.tasks.base import Problem, at_least
-from hardmem.tasks.dealing import Deal, Layout
+from hardmem.tasks.dealing import Layout
 from hardmem.tasks.recitation import Recitation
 
 
@@ -33,6 +33,8 @@ class DuplicatedInput(Recitation):
         min_length: fewest symbols in a problem, copies not counted.
         max_length: most symbols in a problem.
         lag: steps between the last copy and the delimiter, >= 0.
+        distractors: as in `Recitation`, after each copy.
+        rewrites: as in `Recitation`.
         copies: how often each symbol is shown, >= 1.
     """
 
@@ -47,8 +49,7 @@ class DuplicatedInput(Recitation):
         return self.copies * self.max_length
 
     def kept(self, inputs: Tensor) -> Tensor:
-        step = torch.arange(len(inputs), device=inputs.device).unsqueeze(1)
-        return super().kept(inputs) & (step % (self.copies * (1 + self.distractors)) == 0)  # the first of its copies
+        return super().kept(inputs) & (self.since(inputs) % self.pace == 0)  # the first of its copies
 
     def problem(self, symbols: Sequence[int], *, device: torch.device | str = "cpu") -> Problem:
         """The one problem, (T, 1), that shows the given symbols, copies included.
@@ -61,10 +62,6 @@ class DuplicatedInput(Recitation):
             raise ValueError(f"the input must show every symbol {self.copies} times in a row, got {list(symbols)}")
         return self._recite(once, 1, device)
 
-    def _deal(self, symbols: Tensor, lengths: Tensor, repeats: Tensor) -> Deal:
-        deal = super()._deal(symbols, lengths, repeats)
-        return deal._replace(source=(deal.source * self.copies).clamp(min=-1))
-
     def layout(self, case: Tensor) -> Layout:
         lengths = (case + self.min_length)[:, None]
         step = torch.arange(self.num_steps, device=case.device)
@@ -75,7 +72,7 @@ class DuplicatedInput(Recitation):
         turn = step - opening - 1
         asking = (turn >= 0) & (turn < lengths)
         layout = Layout(shown, torch.where(asking, self._place(turn, lengths) + 1, 0))
-        return self._spread_out(layout, last)
+        return self._presented(layout, last)
 
     def _place(self, turn: Tensor, lengths: Tensor) -> Tensor:
         return turn

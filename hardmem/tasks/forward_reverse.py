@@ -30,8 +30,8 @@ class ForwardReverse(Recitation):
     """
 
     @property
-    def num_markers(self) -> int:
-        return 2 + (self.lag > 0)
+    def num_delimiters(self) -> int:
+        return 2
 
     @property
     def num_steps(self) -> int:
@@ -49,7 +49,7 @@ class ForwardReverse(Recitation):
         due = torch.where((turn >= 0) & (turn < lengths), turn + 1, 0)
         turn = step - backward - 1
         layout = Layout(shown, torch.where((turn >= 0) & (turn < lengths), lengths - turn, due))
-        return self._spread_out(layout, lengths)
+        return self._presented(layout, lengths)
 
     def _place(self, turn: Tensor, lengths: Tensor) -> Tensor:
         return turn

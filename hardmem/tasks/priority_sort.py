@@ -13,6 +13,7 @@ from hardmem.tasks.base import Problem, at_least, shuffled
 from hardmem.tasks.dealing import Deal, Layout
 from hardmem.tasks.encoding import bit_inputs
 from hardmem.tasks.recitation import Recitation
+from hardmem.tasks.rewriting import presentations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,8 @@ class PrioritySort(Recitation):
         min_length: fewest symbols in a problem.
         max_length: most symbols in a problem.
         lag: steps between the last symbol and the delimiter, >= 0.
+        distractors: as in `Recitation`.
+        rewrites: as in `Recitation`; other symbols are shown beside the same priorities.
         num_priorities: P, at least max_length.
         top: how many are asked for at most, >= 1, those of the highest priorities; 16 of 20 in the paper.
     """
@@ -73,11 +76,15 @@ class PrioritySort(Recitation):
         return super().num_steps - max(0, self.max_length - self.top)
 
     def shown_as_bits(self, inputs: Tensor) -> Tensor:
-        """The priority as one number, evenly from -1 to 1, the paper's range; then the symbol."""
+        """The priority as one number, evenly from -1 to 1, the paper's range; then the symbol.
+
+        All distractors have one flag.
+        """
+        num_flags = self.num_markers + (self.distractors > 0)
         priority, symbol = inputs[..., 0], inputs[..., 1]
         level = (2 * priority - self.num_priorities - 1) / max(1, self.num_priorities - 1)
         number = torch.where(priority > 0, level, 0.0).unsqueeze(-1)
-        return torch.cat([number, bit_inputs(symbol, self.num_symbols, self.num_markers)], dim=-1)
+        return torch.cat([number, bit_inputs(symbol, self.num_symbols, num_flags)], dim=-1)
 
     def deal(
         self, num_problems: int, *, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
@@ -94,8 +101,10 @@ class PrioritySort(Recitation):
         """
         if len(symbols) % 2:
             raise ValueError(f"the input must be pairs of a priority and a symbol, got {len(symbols)} numbers")
-        priorities = list(symbols[::2])
+        priorities, *again = presentations(symbols[::2], self.rewrites)
         deal = self._dealt(symbols[1::2], 1, device)
+        if any(others != priorities for others in again):
+            raise ValueError(f"all presentations must show the same priorities, got {[*again, priorities]}")
         if not all(1 <= priority <= self.num_priorities for priority in priorities):
             raise ValueError(f"priorities must lie in 1 to {self.num_priorities}, got {priorities}")
         if len(set(priorities)) < len(priorities):
@@ -109,13 +118,17 @@ class PrioritySort(Recitation):
     def _ranked(self, deal: Deal, priorities: Tensor) -> Deal:
         """The rows of a recitation beside their priorities (B, max_length), and after them the answers in order."""
         number = torch.arange(self.max_length, device=priorities.device)
-        counts = number < (deal.case + self.min_length).unsqueeze(1)
+        lengths = deal.case + self.min_length
+        counts = number < lengths.unsqueeze(1)
         order = torch.where(counts, -priorities, 1).argsort(dim=1, stable=True)  # (B, max_length)
         channel = torch.zeros_like(deal.rows)
         channel[:, 1 : self.max_length + 1, 0] = priorities
+        if self.rewrites:
+            void = self.max_length + self.num_markers + 1
+            channel[:, void : void + self.rewrites * self.max_length, 0] = priorities.repeat(1, self.rewrites)
         rows = torch.cat([channel, deal.rows], dim=-1)
         answers = rows.gather(1, (order + 1).unsqueeze(-1).expand(-1, -1, rows.shape[2]))
-        source = order.unsqueeze(-1) * (1 + self.distractors)
+        source = self._after_void(order * self.pace, lengths).unsqueeze(-1)
         return Deal(deal.case, torch.cat([rows, answers], dim=1), torch.cat([deal.source, source], dim=1))
 
     def layout(self, case: Tensor) -> Layout:

@@ -39,6 +39,7 @@ class RepeatCopy(Recitation):
         max_length: most symbols in a problem.
         lag: steps between the last symbol and the delimiter, >= 0.
         distractors: as in `Recitation`.
+        rewrites: as in `Recitation`.
         max_repeats: most recitals, >= 1; their number is uniform from 1. Delimiter r is symbol `num_symbols + r`.
         pauses: whether a blank step stands between two recitals.
         end_marker: whether the delimiter is asked for at the end.
@@ -76,10 +77,13 @@ class RepeatCopy(Recitation):
     def shown_as_bits(self, inputs: Tensor) -> Tensor:
         """As usual, but one flag for all delimiters, and where the end is asked for, their number beside it.
 
-        It is normalised to mean 0 and variance 1 over the numbers drawn, as in section 4.2 of the paper.
+        It is normalised to mean 0 and variance 1 over the numbers drawn, as in section 4.2 of the paper. That a
+        presentation was void has a flag of its own.
         """
         symbols = inputs[..., 0]
         shown = bit_inputs(symbols, self.num_symbols)
+        if self.rewrites:
+            shown = torch.cat([shown, (symbols == self.anew).unsqueeze(-1).float()], dim=-1)
         if not self.end_marker:
             return shown
         repeats = symbols - self.num_symbols
@@ -97,7 +101,8 @@ class RepeatCopy(Recitation):
 
     def _deal(self, symbols: Tensor, lengths: Tensor, repeats: Tensor) -> Deal:
         deal = super()._deal(symbols, lengths, repeats)
-        opening = (lengths * (1 + self.distractors) + self.lag)[:, None, None]  # when the delimiter is shown
+        opening = lengths.unsqueeze(1) * self.pace + self.lag  # when the delimiter is shown
+        opening = self._after_void(opening, lengths).unsqueeze(2)
         number = torch.arange(deal.rows.shape[1], device=symbols.device)[:, None]
         return deal._replace(source=torch.where(number > self.max_length, opening, deal.source))
 

@@ -40,7 +40,7 @@ class Sort(Recitation):
         order = torch.where(counts, symbols, self.num_symbols + 1).argsort(dim=1, stable=True)  # (B, max_length)
         answers = symbols.gather(1, order)
         rows = torch.cat([deal.rows, answers.unsqueeze(-1)], dim=1)
-        source = order.unsqueeze(-1) * (1 + self.distractors)
+        source = self._after_void(order * self.pace, lengths).unsqueeze(-1)
         return Deal(deal.case, rows, torch.cat([deal.source, source], dim=1))
 
     def layout(self, case: Tensor) -> Layout:

@@ -12,6 +12,7 @@ import torch
 from hardmem.envs import ENVIRONMENTS, make_dynamics
 from hardmem.envs.testing import play
 from hardmem.tasks import TASKS
+from hardmem.tasks.rewriting import Rewritable
 
 DIALS = ("lag", "rewrites", "distractors", "cells", "bits", "num_cells")
 TURNED = [  # every id under every dial that its task takes
@@ -28,7 +29,7 @@ def small(env_id, **changes):
     arguments = {**SMALL, **changes}
     if TASKS[ENVIRONMENTS[env_id]["task"]].shortest > 2:
         arguments["min_length"] = 3
-    return make_dynamics(**ENVIRONMENTS[env_id], **arguments)
+    return make_dynamics(**{**ENVIRONMENTS[env_id], **arguments})
 
 
 def turned(rules, dial):
@@ -86,3 +87,44 @@ def test_without_cells_the_floor_is_left_whatever_the_dials(env_id):
     state, _ = rules.reset(1000, torch.Generator().manual_seed(0))
     total, _ = play(rules, state, rules.oracle)
     assert total.mean() <= rules.task.memoryless + 5 * float(total.std()) / 1000**0.5
+
+
+REWRITABLE = [env_id for env_id, arguments in ENVIRONMENTS.items() if issubclass(TASKS[arguments["task"]], Rewritable)]
+
+
+@pytest.mark.parametrize("pace", [{}, {"self_paced": True}], ids=str)
+@pytest.mark.parametrize("rewrites", [1, 3])
+@pytest.mark.parametrize("env_id", REWRITABLE)
+def test_what_is_void_is_written_over(env_id, rewrites, pace):
+    """By the oracle, in no more cells than without, alone and beside lag and distractors; dealt is as drawn."""
+    dials = {dial for name, dial in TURNED if name == env_id} & {"lag", "distractors"}
+    for others in ({}, dict.fromkeys(dials, 1), dict.fromkeys(dials, 2)):
+        rules = small(env_id, rewrites=rewrites, min_length=1, **pace, **others)
+        script = rules.draw(32, torch.Generator().manual_seed(0))
+        drawn = rules.script(rules.task.draw(32, generator=torch.Generator().manual_seed(0)))
+        assert all(torch.equal(dealt, one) for dealt, one in zip(script, drawn, strict=True))
+        total, steps = play(rules, rules.begin(script), rules.oracle)
+        assert steps[-1].terminated.all()
+        assert total.tolist() == [1.0] * 32, f"with {others}"
+
+
+@pytest.mark.parametrize("env_id", REWRITABLE)
+def test_who_keeps_the_first_presentation_guesses(env_id):
+    """The oracle, once it writes no more after the first marker."""
+    rules = small(env_id, rewrites=2)
+    state, _ = rules.reset(1000, torch.Generator().manual_seed(0))
+    writes = slice(rules.num_heads, 2 * rules.num_heads)
+    over = torch.zeros(1000, 1, dtype=torch.bool)
+
+    def choose(state):
+        over.logical_or_(rules.contents.symbol(state.shown, rules.task.answer_channel)[:, None] == rules.task.anew)
+        action = rules.oracle(state)
+        action[:, writes] *= ~over
+        return action
+
+    total, _ = play(rules, state, choose)
+    floor = rules.task.memoryless
+    if ENVIRONMENTS[env_id]["task"] == "associative-recall":  # no item follows itself: one less to choose from
+        floor = 1 / (rules.task.num_symbols - 1)
+    assert over.all()
+    assert total.mean() <= floor + 5 * float(total.std()) / 1000**0.5

@@ -1,9 +1,12 @@
 """Encodings worked by hand, and read back."""
 
+import dataclasses
+
 import pytest
 import torch
 
-from hardmem.tasks import bit_inputs, make_task, num_bits, one_hot, symbols_to_bits
+from hardmem.tasks import TASKS, bit_inputs, make_task, num_bits, one_hot, symbols_to_bits
+from hardmem.tasks.rewriting import Rewritable
 
 
 def test_one_hot_by_hand():
@@ -56,3 +59,15 @@ def test_tasks_as_bits_by_hand():
     assert repeat.asked_as_bits(torch.tensor([[2, 1, 9]])).tolist() == [[[1, 0], [0, 0], [0, 1]]]
     facts = make_task("fact-recall", num_symbols=2, num_keys=16)
     assert facts.shown_as_bits(torch.zeros(1, 1, len(facts.input_sizes), dtype=torch.int64)).shape[-1] == 5 + 5 + 2
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if issubclass(task, Rewritable)])
+def test_a_marker_of_void_presentations_looks_like_nothing_else(name):
+    """To a sequence model, whatever else is shown: waiting, delimiters, distractors."""
+    dials = {field.name for field in dataclasses.fields(TASKS[name])} & {"lag", "distractors"}
+    for others in ({}, dict.fromkeys(dials, 1)):
+        task = make_task(name, rewrites=1, **others)
+        inputs = torch.zeros(1, task.input_sizes[-1] + 1, len(task.input_sizes), dtype=torch.int64)
+        inputs[0, :, -1] = torch.arange(task.input_sizes[-1] + 1)
+        shown = task.shown_as_bits(inputs)[0]
+        assert (shown == shown[task.anew]).all(dim=1).nonzero().flatten().tolist() == [task.anew]

@@ -19,7 +19,8 @@ from hardmem.tasks import (
     make_task,
 )
 from hardmem.tasks.base import random_words, shuffled, uniform
-from hardmem.tasks.dealing import Deal, Dealt, pick
+from hardmem.tasks.dealing import Deal, Dealt, Layout, pick
+from hardmem.tasks.rewriting import Rewritable, shown_in_vain
 
 DIALS = ("lag", "rewrites", "distractors")
 DIFFICULTIES = [(name, {"preset": preset}) for name, task in TASKS.items() for preset in task.presets]
@@ -62,7 +63,8 @@ def test_problems_are_consistent(name, difficulty):
     kept = task.kept(problem.inputs)
     needed = torch.zeros((T + 1, B), dtype=torch.bool).scatter(0, problem.source.movedim(-1, 0).flatten(0, 1) + 1, True)
     assert (kept | ~needed[1:]).all(), "what may be asked for includes all that is"
-    assert (kept.sum(dim=0) <= task.num_stored + task.dials.get("rewrites", 0)).all()
+    rewrites = task.dials["rewrites"] * (task.num_stored if isinstance(task, Rewritable) else 1)
+    assert (kept.sum(dim=0) <= task.num_stored + rewrites).all()
     assert task.num_stored <= task.num_cells
 
 
@@ -135,7 +137,7 @@ def test_unknown_task_lists_the_known_ones():
 
 def test_unknown_difficulty_lists_the_known_ones():
     """The closest first; as a constructor's own `TypeError`."""
-    known = r"\['distractors', 'lag', 'max_length', 'min_length', 'num_symbols', 'preset'\]"
+    known = r"\['distractors', 'lag', 'max_length', 'min_length', 'num_symbols', 'preset', 'rewrites'\]"
     with pytest.raises(TypeError, match=rf"copy got .* 'max_lenght', closest to 'max_length'; it takes {known}"):
         make_task("copy", max_lenght=3)
 
@@ -154,10 +156,18 @@ def test_pick_by_hand():
     assert pick(torch.cat([rows, -rows], dim=-1), number)[1].tolist() == [[7, -7], [7, -7], [5, -5]]
 
 
-@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if issubclass(task, Dealt)])
-def test_each_case_is_laid_out_once_or_each_problem(name):
+REWRITTEN_TASKS = [
+    make_task(name, rewrites=2, **{dial: 2 for dial in ("lag", "distractors") if hasattr(task, dial)})
+    for name, task in TASKS.items()
+    if issubclass(task, Rewritable)
+]
+
+
+@pytest.mark.parametrize(
+    "task", [make_task(name) for name, task in TASKS.items() if issubclass(task, Dealt)] + REWRITTEN_TASKS, ids=str
+)
+def test_each_case_is_laid_out_once_or_each_problem(task):
     """Both ways to the same problems, whether there are more of them or more cases."""
-    task = make_task(name)
     deal = task.deal(task.num_cases + 20, generator=generator())
     assert deal.case.min() == 0
     assert deal.case.max() == task.num_cases - 1
@@ -169,7 +179,8 @@ def test_each_case_is_laid_out_once_or_each_problem(name):
 
 @pytest.mark.parametrize(
     "task",
-    [make_task(name, preset) for name, task in TASKS.items() if issubclass(task, Dealt) for preset in task.presets],
+    [make_task(name, preset) for name, task in TASKS.items() if issubclass(task, Dealt) for preset in task.presets]
+    + REWRITTEN_TASKS,
     ids=str,
 )
 def test_all_cases_begin_with_the_same_row(task):
@@ -318,6 +329,36 @@ DRAWN = {  # the episodes of the docstrings: input, then channels, targets and s
     ),
 }
 
+REWRITTEN = {  # with one presentation in vain, as in DRAWN; `!` is the marker
+    "copy": ({}, [5, 2, 6, 4, 1, 7], ["526!4179..."], "........417", ["--------456"]),
+    "reverse": ({}, [5, 2, 4, 1], ["52!419.."], "......14", ["------43"]),
+    "repeat-copy": (
+        {"max_repeats": 2, "num_symbols": 7, "end_marker": True},
+        [5, 2, 4, 1, 9],
+        ["52!419......"],
+        "......41.419",
+        ["------34-345"],
+    ),
+    "duplicated-input": ({}, [5, 5, 2, 2, 4, 4, 1, 1], ["5522!44119.."], "..........41", ["----------57"]),
+    "forward-reverse": ({}, [5, 2, 4, 1], ["52!41>..<.."], "......41.14", ["------34-43"]),
+    "sort": ({}, [5, 2, 7, 4], ["52!749.."], "......47", ["------43"]),
+    "priority-sort": (
+        {},
+        [2, 5, 9, 2, 2, 4, 9, 7],
+        ["29.29...", "52!479.."],
+        "......74",
+        ["------43"],
+    ),
+    "delay": ({}, [5, 4, 1, 7], ["5!4179."], "......4", ["------2"]),
+    "associative-recall": (
+        {"max_length": 1, "item_length": 2, "num_symbols": 7},
+        [5, 2, 3, 3, 4, 1, 7, 5, 4, 1],
+        ["852833!841875941..."],
+        ".................75",
+        ["-----------------9B", "-----------------BC"],
+    ),
+}
+
 MARKERS = {  # symbols of two digits, as the drawings have them
     "forward-reverse": {ord(">"): "9", ord("<"): "10"},
     "addition": {ord("="): "11"},
@@ -371,6 +412,70 @@ def test_distractors_are_shown_among_what_counts():
         times = torch.bincount(drawn.inputs[step, :, 0], minlength=18) / 4000
         assert not times[:10].any()
         assert (times[10:] - 1 / 8).abs().max() < 5 * (7 / 64 / 4000) ** 0.5
+
+
+def test_every_task_with_presentations_is_drawn_with_one_in_vain():
+    """So that a new one is not forgotten."""
+    assert {name for name, task in TASKS.items() if issubclass(task, Rewritable)} == set(REWRITTEN)
+
+
+@pytest.mark.parametrize("name", REWRITTEN)
+def test_only_the_last_presentation_counts(name):
+    """Worked by hand: what stands before the marker is void, and every source is a step after it."""
+    difficulty, symbols, channels, targets, sources = REWRITTEN[name]
+    task = make_task(name, rewrites=1, **difficulty)
+    problem = task.problem(symbols)
+    marks = {0: ".", task.anew: "!"} | ({9: ">", 10: "<"} if name == "forward-reverse" else {})
+    steps = len(targets)
+    shown = problem.inputs[:steps, 0].T.tolist()
+    assert ["".join(marks.get(symbol, str(symbol)) for symbol in row) for row in shown] == channels
+    assert "".join(str(target or ".") for target in problem.targets[:steps, 0].tolist()) == targets
+    number = "-0123456789ABC"
+    assert ["".join(number[step + 1] for step in row[:steps].tolist()) for row in problem.source[:, 0].T] == sources
+    assert problem.num_steps().tolist() == [steps]
+
+
+@pytest.mark.parametrize("name", REWRITTEN)
+def test_presentations_in_vain_say_nothing(name):
+    """What stood in the same place of the first is the answer as often as a guess is; the distractors are the same.
+
+    Steps grow by as much; what has to be kept at once does not, and another length leaves the dial alone.
+    """
+    once, task = (make_task(name, max_length=5, rewrites=rewrites) for rewrites in (0, 3))
+    longest = task.draw(1, generator=generator()).inputs.shape[0]
+    assert (task.num_stored, task.num_cells, task.dials["bits"]) == (
+        once.num_stored,
+        once.num_cells,
+        once.dials["bits"],
+    )
+    assert (once.dials["rewrites"], task.dials["rewrites"], task.at_length(7).rewrites) == (0, 3, 3)
+    assert longest == task.num_steps
+    problem = task.draw(4000, generator=generator())
+    content, source = problem.inputs[..., task.answer_channel], problem.source[..., -1]
+    anew = content == task.anew
+    assert (anew.sum(dim=0) == 3).all()
+    period = anew.int().argmax(dim=0) + 1  # (B,)
+    assert (anew[:-1].gather(0, 2 * period.unsqueeze(0) - 1)).all()
+    assert (source[problem.mask] >= (3 * period).expand_as(source)[problem.mask]).all()
+    right = (content.gather(0, (source - 3 * period).clamp(min=0)) == problem.targets) & problem.mask
+    share = right.sum(dim=0) / problem.mask.sum(dim=0)
+    assert abs(share.mean() - 1 / task.num_symbols) < 5 * share.std() / 4000**0.5
+    if name != "delay":
+        noisy = make_task(name, max_length=5, rewrites=1, distractors=1, min_length=5).draw(20, generator=generator())
+        symbols = noisy.inputs[..., task.answer_channel]
+        size = int((symbols[:, 0] == make_task(name, rewrites=1, distractors=1).anew).int().argmax())
+        first, last = symbols[:size], symbols[size + 1 : 2 * size + 1]
+        torch.testing.assert_close(first[1::2], last[1::2], rtol=0, atol=0)
+        assert not torch.equal(first[::2], last[::2])
+
+
+def test_steps_shown_in_vain_by_hand():
+    """Two rows and a third that is always the same, then a question: twice before by rows 4 and 5, 6 and 7."""
+    layout = Layout(torch.tensor([[1, 3, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0]]), torch.tensor([[0, 0, 0, 0, 2] + [0] * 7]))
+    shown, due = shown_in_vain(layout, torch.tensor([3]), rewrites=2, num_rows=2, first=4, marker=9)
+    assert shown.tolist() == [[4, 3, 5, 9, 6, 3, 7, 9, 1, 3, 2, 0]]
+    assert due.tolist() == [[0] * 12]  # the question comes a step later than there is room for
+    assert shown_in_vain(layout, torch.tensor([3]), 0, 2, 4, 9) is layout
 
 
 def test_rewritten_facts_answer_with_their_latest_value():
@@ -527,9 +632,41 @@ def test_inputs_out_of_range_are_refused(name, symbols, message):
 
 
 @pytest.mark.parametrize(
+    ("name", "symbols", "message"),
+    [
+        ("copy", [1, 2, 3], "2 presentations of one length, got 3 symbols"),
+        ("copy", [], "each presentation must have 1 to 4 symbols, got 0"),
+        ("copy", [1] * 10, "each presentation must have 1 to 4 symbols, got 5"),
+        ("copy", [9, 1], r"1 to 8, got \[9, 1\]"),
+        ("repeat-copy", [1, 2, 3, 9], "2 presentations of one length, got 3 symbols"),
+        ("duplicated-input", [1, 1], "2 presentations of one length, got 1 symbols"),
+        ("delay", [1, 2], "3 to 6 symbols, 2 cues and their distractors, got 2"),
+        ("priority-sort", [2, 4, 3, 4], r"all presentations must show the same priorities, got \[\[2\], \[3\]\]"),
+        (
+            "associative-recall",
+            [1] * 12,
+            "2 to 5 items for each of 2 presentations and the one asked about, of 3 symbols",
+        ),
+        (
+            "associative-recall",
+            [1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1],
+            r"items must be distinct and one but the last asked about, got \[\[\(1, 1, 1\), \(1, 1, 1\)\]",
+        ),
+    ],
+)
+def test_presentations_out_of_range_are_refused(name, symbols, message):
+    """As other inputs are."""
+    with pytest.raises(ValueError, match=message):
+        make_task(name, max_length=4, rewrites=1).problem(symbols)
+
+
+@pytest.mark.parametrize(
     ("name", "difficulty", "message"),
     [
         ("copy", {"lag": -1}, "lag must be at least 0, got -1"),
+        ("copy", {"rewrites": -1}, "rewrites must be at least 0, got -1"),
+        ("delay", {"rewrites": -1}, "rewrites must be at least 0, got -1"),
+        ("associative-recall", {"rewrites": -1}, "rewrites must be at least 0, got -1"),
         ("repeat-copy", {"max_repeats": 0}, "max_repeats must be at least 1, got 0"),
         ("fact-recall", {"num_keys": 7}, r"at least max_length \+ distractors = 8, got 7"),
         ("slot-recall", {"distractors": -1}, "distractors must be at least 0, got -1"),
