@@ -31,7 +31,7 @@ def first_cells(dynamics: Dynamics) -> Tensor | None:
     All else weighs nothing at first. Drawn from torch's global generator, as all initial weights are.
     """
     if isinstance(dynamics.interface, Associative) and dynamics.moves_first:
-        return _named_as_shown(dynamics)
+        return _named_as_shown(dynamics, dynamics.interface.names)
     if not isinstance(dynamics.interface, RandomAccess):
         return None
     num_heads, num_cells = dynamics.num_heads, dynamics.num_cells
@@ -56,15 +56,12 @@ def spread_out(size: int, num_cells: int) -> Tensor:
     return torch.cat(rounds)[:size]
 
 
-def _named_as_shown(dynamics: Dynamics) -> Tensor:
+def _named_as_shown(dynamics: Dynamics, names: list[tuple[int, int]]) -> Tensor:
     """Weights by which every head names the key that is shown, (H A, O); each of several is as likely."""
     num_actions = dynamics.interface.num_actions
     weights = torch.zeros(dynamics.num_heads, num_actions, dynamics.observation_size)
-    lead, action = math.log(ODDS * (num_actions - 1)), 1  # after the blank
-    for channel in dynamics.task.key_channels:
-        size = dynamics.contents.sizes[channel] - 1
-        column = dynamics.parts["shown"].start + sum(dynamics.contents.sizes[:channel]) + 1
-        symbols = torch.arange(size)
-        weights[:, action + symbols, column + symbols] = lead
-        action += size
+    for action, (channel, symbol) in enumerate(names):
+        if symbol:  # not the blank
+            column = dynamics.parts["shown"].start + sum(dynamics.contents.sizes[:channel]) + symbol
+            weights[:, action, column] = math.log(ODDS * (num_actions - 1))
     return weights.flatten(0, 1)

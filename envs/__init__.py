@@ -6,10 +6,11 @@ package by one line in `ENVIRONMENTS`, once its oracle earns 1.0 under the inter
 
 from __future__ import annotations
 
-from hardmem.envs.adapters import TaskEnv, TaskVectorEnv, make_dynamics
+from hardmem.envs.adapters import TaskEnv, TaskVectorEnv
 from hardmem.envs.dynamics import Dynamics
 from hardmem.envs.external_memory import ExternalMemory, VectorExternalMemory
 from hardmem.envs.interfaces import INTERFACES, Interface
+from hardmem.envs.making import make_dynamics
 from hardmem.envs.memory_modules import MEMORY_MODULES
 from hardmem.envs.registry import ENVIRONMENTS, FLAT_ENVIRONMENTS, TAPE_ENVIRONMENTS, register
 from hardmem.envs.state import State, Step

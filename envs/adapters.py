@@ -5,7 +5,6 @@ What they have in common with other rules is in `SingleEnv` and `NativeVectorEnv
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,10 +14,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from hardmem.envs.dynamics import Dynamics
 from hardmem.envs.endless import EndlessEpisodes
 from hardmem.envs.episodes import Episodes, Play
 from hardmem.envs.formats import Format
+from hardmem.envs.making import argument_names, make_dynamics
 from hardmem.envs.options import (
     RenderModes,
     known_autoreset_mode,
@@ -29,46 +28,12 @@ from hardmem.envs.options import (
     warn_if_cut,
 )
 from hardmem.envs.rendering import RENDER_MODES, Frame, render
-from hardmem.tasks import difficulty_names, make_task
 from hardmem.tasks.base import at_least, known_arguments, true_or_false
 
 Array = NDArray[Any]
 
 METHODS = ("action_masks", "oracle", "render")
 """What can be called of each environment of a vector: methods whose result has one entry for each."""
-
-
-def make_dynamics(task: str, interface: str = "tape", preset: str = "default", **arguments: Any) -> Dynamics:
-    """The rules of a task by name, at one of its presets.
-
-    Args:
-        task: a name from `TASKS`.
-        interface: a name from `INTERFACES`.
-        preset: a name from the task's `presets`.
-        arguments: of `Dynamics` by name; all others are the task's own, and win over the preset.
-
-    Raises:
-        ValueError: if a name is unknown or a number out of range.
-        UnknownArgumentError: if an argument is.
-    """
-    known_arguments(task, arguments, argument_names(task, make_dynamics))
-    rules = {name: arguments.pop(name) for name in inspect.signature(Dynamics).parameters if name in arguments}
-    return Dynamics(make_task(task, preset, **arguments), interface, **rules)
-
-
-def argument_names(task: str, *takers: Callable[..., Any]) -> list[str]:
-    """What all of these take by name, `Dynamics` and the task of that name beside.
-
-    Raises:
-        ValueError: if there is no such task.
-    """
-    return [*parameter_names(*takers, Dynamics), *difficulty_names(task)]
-
-
-def parameter_names(*takers: Callable[..., Any]) -> list[str]:
-    """What all of these take by name."""
-    parameters = [parameter for taker in takers for parameter in inspect.signature(taker).parameters.values()]
-    return list(dict.fromkeys(each.name for each in parameters if each.kind is not each.VAR_KEYWORD))
 
 
 class SingleEnv(gym.Env[Any, Any]):

@@ -133,6 +133,8 @@ class Associative(Interface):
     """
 
     shows_position = False
+    names: list[tuple[int, int]]
+    """The channel and the symbol that each action names, but the last."""
 
     def __init__(self, task: Stored, num_cells: int, device: torch.device | str = "cpu") -> None:
         super().__init__(task, num_cells, device)
@@ -140,13 +142,13 @@ class Associative(Interface):
             raise ValueError(f"an associative interface needs keys to name a cell by, got {task}")
         self._contents = Contents([size + 1 for size in task.input_sizes], device)
         self._first_key = task.key_channels[0]
-        names = [(self._first_key, 0)]
-        names += [
+        self.names = [(self._first_key, 0)]
+        self.names += [
             (channel, symbol) for channel in task.key_channels for symbol in range(1, task.input_sizes[channel] + 1)
         ]
-        self.num_actions = len(names) + 1
-        names += [(self._first_key, 0)]  # the last action, which names nothing
-        channel, self._symbol = torch.tensor(names, device=device).T
+        self.num_actions = len(self.names) + 1
+        steps_on = (self._first_key, 0)  # the last action, which names nothing
+        channel, self._symbol = torch.tensor([*self.names, steps_on], device=device).T
         self._stride = torch.tensor(self._contents.strides, device=device)[channel]
         self._size = torch.tensor(self._contents.sizes, device=device)[channel]
         self._rank = torch.arange(num_cells, 0, -1, device=device)  # the lowest cell first

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from hardmem.envs.adapters import make_dynamics
+from hardmem.envs.making import make_dynamics
 from hardmem.envs.tape_adapters import MAX_STEPS
 from hardmem.tasks import TASKS
 

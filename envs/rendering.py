@@ -100,10 +100,9 @@ def _action(episodes: Episodes, place: int) -> dict[str, int] | None:
     if episodes.action is None or episodes.age[place] == 0:
         return None
     action: dict[str, int] = dict(zip(episodes.dynamics.factors, episodes.action[place].tolist(), strict=True))
-    waits = action.get("pace") == 0
-    return (
-        action if waits or int(episodes.state.clock[place]) else None
-    )  # else it ended an endless episode's last level
+    if action.get("pace") == 0 or int(episodes.state.clock[place]):
+        return action
+    return None  # it ended the last level of an endless episode
 
 
 def _output(episodes: Episodes, place: int) -> tuple[list[str], bool]:

@@ -11,9 +11,10 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from hardmem.envs.adapters import NativeVectorEnv, SingleEnv, parameter_names
+from hardmem.envs.adapters import NativeVectorEnv, SingleEnv
 from hardmem.envs.arrays import as_numpy, as_torch
 from hardmem.envs.formats import Format
+from hardmem.envs.making import parameter_names
 from hardmem.envs.options import RenderModes
 from hardmem.envs.rendering import Frame
 from hardmem.envs.tapes import LONGEST_START, TAPES, TapeDynamics, TapeState

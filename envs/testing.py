@@ -21,8 +21,9 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from hardmem.envs.adapters import NativeVectorEnv, TaskEnv, TaskVectorEnv, make_dynamics
+from hardmem.envs.adapters import NativeVectorEnv, TaskEnv, TaskVectorEnv
 from hardmem.envs.dynamics import Dynamics
+from hardmem.envs.making import make_dynamics
 from hardmem.envs.state import State, Step
 from hardmem.tasks import TASKS, Problem
 
